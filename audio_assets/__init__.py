@@ -1,0 +1,1 @@
+"""A music library as trustworthy, queryable data: Dagster assets over plain numpy code."""
