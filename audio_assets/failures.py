@@ -51,7 +51,7 @@ RETRYABLE = frozenset(
 )
 
 
-class TrackFailure(Exception):
+class TrackFailure(Exception):  # noqa: N818 - it is the track that failed, not the code
     """One track cannot be analysed, and why.
 
     Parameters

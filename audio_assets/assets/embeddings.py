@@ -1,0 +1,127 @@
+"""CLAP embeddings: raw, one partition a batch of tracks; and centred over all tracks."""
+
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema
+from audio_assets.corpus import Centring, normalise_corpus, setting_values
+from audio_assets.embeddings import ClapEncoder, pool_windows
+from audio_assets.failures import TrackFailure
+from audio_assets.library import Entry
+from audio_assets.partitions import track_batches
+from audio_assets.tracks import track_windows
+from audio_assets.warehouse import PUBLISHED, Outcome, complete_batch
+from resources.analysis_pool import AnalysisPool
+from resources.clap_model import ClapModel
+from resources.progress import Progress
+from resources.track_library import TrackLibrary
+from resources.warehouse import Warehouse
+
+
+@dg.asset(
+    partitions_def=track_batches,
+    deps=["track_manifest"],
+    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
+    group_name="embeddings",
+    kinds={"huggingface", "pytorch", "parquet"},
+    owners=OWNERS,
+    code_version="1",
+    pool="clap",
+    metadata={"dagster/column_schema": column_schema(PUBLISHED["clap_embeddings"][1])},
+)
+def clap_embeddings(
+    context: dg.AssetExecutionContext,
+    library: TrackLibrary,
+    warehouse: Warehouse,
+    analysis_pool: AnalysisPool,
+    clap_model: ClapModel,
+    progress: Progress,
+) -> dg.MaterializeResult[None]:
+    """Raw CLAP audio embedding of each track of the batch: 512 numbers, unit length.
+
+    Several 10-s windows spread over the track are embedded and averaged, always the same ones.
+    """
+    batch = context.partition_key
+    settings = clap_model.settings()
+    work = partial(track_windows, library.root_path, library.limits, settings.windowing)
+
+    def compute(todo: Sequence[Entry]) -> Iterator[Outcome]:
+        advance = progress.start(f"{batch} embeddings", len(todo), context.log)
+        encoder = clap_model.encoder()
+        with analysis_pool.open() as pool:
+            for track, result in pool.map_unordered(work, todo):
+                yield _embed(encoder, track, result, setting_values(settings))
+                advance()
+
+    tracks = warehouse.live_tracks(batch)
+    version = ("settings_version", settings.version)
+    summary = complete_batch(warehouse.record, "clap_embeddings", batch, tracks, version, compute)
+    return dg.MaterializeResult(
+        metadata={
+            **batch_metadata(summary),
+            "model": f"{settings.model_id}@{settings.revision}",
+            "settings_version": settings.version,
+        }
+    )
+
+
+def _embed(
+    encoder: ClapEncoder, track: Entry, result: dict[str, Any] | TrackFailure, settings: dict[str, str]
+) -> Outcome:
+    """Run the model on what a worker cut out of a track."""
+    if isinstance(result, TrackFailure):
+        return Outcome(track.song_id, result)
+    started = time.monotonic()
+    windows = result.pop("windows")
+    elapsed_s = result.pop("elapsed_s")
+    try:
+        embedding = pool_windows(encoder.embed_windows(windows))
+    except TrackFailure as failure:
+        return Outcome(track.song_id, failure)
+    row = {**result, **settings, "n_windows": len(windows), "embedding": embedding}
+    return Outcome(track.song_id, row, elapsed_s + time.monotonic() - started)
+
+
+@dg.asset(
+    deps=[clap_embeddings],
+    group_name="embeddings",
+    kinds={"numpy", "parquet"},
+    owners=OWNERS,
+    code_version="1",
+    metadata={"dagster/column_schema": column_schema(PUBLISHED["clap_embeddings_normalized"][1])},
+)
+def clap_embeddings_normalized(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, clap_model: ClapModel
+) -> dg.MaterializeResult[None]:
+    """Embeddings minus the mean over all tracks, then each of unit length.
+
+    Only rows of live tracks, made with the model and windowing in force, go into it.
+    """
+    settings = clap_model.settings()
+    centring = normalise_corpus(warehouse.record, warehouse.live_tracks(), settings)
+    if centring.left_out:
+        context.log.warning(f"no direction once centred, left out: {', '.join(centring.left_out[:20])}")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": centring.after.n_samples,
+            "tracks_left_out": len(centring.left_out),
+            "settings_version": settings.version,
+            **_spread(centring),
+        }
+    )
+
+
+def _spread(centring: Centring) -> dict[str, float]:
+    values = {
+        "mean_pairwise_cosine_raw": centring.before.mean_pairwise_cosine,
+        "std_pairwise_cosine_raw": centring.before.std_pairwise_cosine,
+        "effective_rank_raw": centring.before.effective_rank,
+        "mean_pairwise_cosine_centred": centring.after.mean_pairwise_cosine,
+        "std_pairwise_cosine_centred": centring.after.std_pairwise_cosine,
+        "effective_rank_centred": centring.after.effective_rank,
+    }
+    return {name: value for name, value in values.items() if value is not None}

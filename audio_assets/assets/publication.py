@@ -1,0 +1,53 @@
+"""What other people read: the published DuckDB file, and the files for notebooks."""
+
+import dagster as dg
+
+from audio_assets.assets.embeddings import clap_embeddings, clap_embeddings_normalized
+from audio_assets.assets.features import audio_features
+from audio_assets.assets.manifest import track_manifest
+from audio_assets.assets.reporting import OWNERS
+from audio_assets.assets.retrieval import retrieval_index
+from audio_assets.warehouse import export_notebook_files, publish
+from resources.warehouse import Warehouse
+
+
+@dg.asset(
+    deps=[track_manifest, audio_features, clap_embeddings, clap_embeddings_normalized, retrieval_index],
+    group_name="publication",
+    kinds={"duckdb"},
+    owners=OWNERS,
+    code_version="1",
+)
+def warehouse_tables(warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    """All tables as one read-only DuckDB file, ``warehouse.duckdb``, switched in whole.
+
+    Whoever has the former generation open keeps reading it.
+    """
+    publication = publish(warehouse.record, warehouse.path)
+    return dg.MaterializeResult(
+        metadata={
+            "generation": publication.generation,
+            "path": dg.MetadataValue.path(str(publication.path)),
+            "size_bytes": publication.size_bytes,
+            "elapsed_s": publication.elapsed_s,
+            **{f"rows_{name}": count for name, count in publication.row_counts.items()},
+        }
+    )
+
+
+@dg.asset(
+    deps=[track_manifest, audio_features, clap_embeddings, clap_embeddings_normalized, retrieval_index],
+    group_name="publication",
+    kinds={"numpy", "pandas"},
+    owners=OWNERS,
+    code_version="1",
+)
+def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    """The feature table as CSV, and embeddings and index as NPZ, in manifest order."""
+    rows = export_notebook_files(warehouse.record, warehouse.exports_path)
+    return dg.MaterializeResult(
+        metadata={
+            "folder": dg.MetadataValue.path(str(warehouse.exports_path)),
+            **{f"rows_{name}": count for name, count in rows.items()},
+        }
+    )

@@ -1,0 +1,283 @@
+"""Processes that may crash, hang or run out of memory without costing more than one track.
+
+What belongs here: running any function over items in killable processes, and turning each way to die into a
+`TrackFailure`. What does not: what the function does.
+
+Each worker has a pipe of its own and holds at most one item. A pool whose workers share one pipe cannot keep
+the promise: a worker killed while it sends a result leaves half a message and a lock behind, and everybody
+waits for ever (measured with pebble 5.2, which also breaks when an idle worker dies).
+
+The kernel enforces what Python cannot while C code holds the interpreter lock, as essentia does:
+
+- the *timeout* is a SIGALRM that the worker sets on itself, left at its default action, which is to die;
+- a worker *dies with its parent*, be that by kill -9, because the parent holds the other end of a pipe whose
+  closing sends it SIGIO. Where SIGIO is ignored by default (macOS) the timeout still bounds its life.
+"""
+
+import fcntl
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, SpawnContext
+from typing import Any, Self, TypeVar
+
+from audio_assets.failures import FailureCode, TrackFailure
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Context = ForkServerContext | SpawnContext
+Task = tuple[Callable[[Any], Any], Any]
+
+#: Read by OpenBLAS, MKL, OpenMP, Accelerate and numba: workers times threads must not exceed the cores.
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+
+#: So many workers in a row may die before they are ready; then no track is to blame.
+MAX_FAILED_STARTS = 3
+
+#: A worker's first message; a pickled outcome is never empty.
+READY = b""
+
+#: Time for the system to report how a process ended whose pipe has closed.
+EXIT_CODE_WAIT_S = 5.0
+
+
+class IsolatedPool:
+    """A pool of processes for functions that may take their process down.
+
+    Use it as a context manager. A script that opens one at its top level needs the usual
+    ``if __name__ == "__main__":``, because workers import the main module again.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes, each with one BLAS, OpenMP and numba thread.
+    timeout_s : float
+        Longest time for one item in seconds, the import of the function's module included.
+    preload : sequence of str
+        Modules that the fork server imports once, so that workers start in milliseconds. Without effect
+        where workers are spawned (macOS) or the process has started a fork server before.
+    """
+
+    def __init__(self, workers: int, timeout_s: float, preload: Sequence[str] = ()) -> None:
+        self._context = _start_context(preload)
+        self._timeout_s = timeout_s
+        self._size = workers
+        self._workers: list[_Worker] = []
+        self._failed_starts = 0
+
+    def __enter__(self) -> Self:
+        self._workers = [_Worker(self._context, self._timeout_s) for _ in range(self._size)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self._workers:
+            worker.kill()
+        self._workers = []
+
+    def map_unordered(
+        self, function: Callable[[T], R], items: Iterable[T]
+    ) -> Iterator[tuple[T, R | TrackFailure]]:
+        """Apply a function to every item and yield results as they come.
+
+        A worker holds one item and takes the next when its result has been fetched, so that a slow consumer
+        holds the work back instead of piling results up.
+
+        Parameters
+        ----------
+        function : callable
+            A function of one argument, importable by name.
+        items : iterable
+            Picklable arguments; drawn as workers become free.
+
+        Yields
+        ------
+        item : T
+            The item, as drawn.
+        outcome : R or TrackFailure
+            What the function returned; the TrackFailure that it raised; or TIMED_OUT, WORKER_DIED,
+            OUT_OF_MEMORY, ANALYSIS_FAILED (any other exception) for this item alone.
+
+        Raises
+        ------
+        RuntimeError
+            If the pool is not open or is busy with another call, or if no worker can start.
+        """
+        if self._busy():
+            raise RuntimeError("the pool is busy with another map_unordered")
+        remaining = iter(items)
+        try:
+            for worker in self._workers:
+                _give_next(worker, function, remaining)
+            while busy := self._busy():
+                for connection in wait(list(busy)):
+                    worker = busy[connection]
+                    for finished in self._collect(worker):
+                        _give_next(worker, function, remaining)
+                        yield finished
+        finally:
+            for worker in self._workers:
+                if worker.task:  # the consumer stopped early and wants no more of it
+                    worker.restart()
+
+    def _busy(self) -> "dict[Any, _Worker]":
+        if not self._workers:
+            raise RuntimeError("the pool is not open: use it inside its with block")
+        return {worker.connection: worker for worker in self._workers if worker.task}
+
+    def _collect(self, worker: "_Worker") -> list[tuple[Any, Any]]:
+        """Hear a worker that has news; return its item and outcome if it finished or died over it."""
+        assert worker.task
+        task = worker.task
+        try:
+            message = worker.connection.recv_bytes()
+        except (EOFError, OSError):
+            exit_code, at_work = worker.exit_code(), worker.is_at_work
+            worker.restart()
+            if at_work:
+                return [(task[1], _death(exit_code, self._timeout_s))]
+            self._count_failed_start(exit_code)
+            worker.give(task)
+            return []
+        if message == READY:
+            worker.is_ready, self._failed_starts = True, 0
+            return []
+        worker.task = None
+        return [(task[1], pickle.loads(message))]  # noqa: S301 - made by our worker, on a pipe of its own
+
+    def _count_failed_start(self, exit_code: int | None) -> None:
+        self._failed_starts += 1
+        if self._failed_starts > MAX_FAILED_STARTS:
+            raise RuntimeError(
+                f"workers end with exit code {exit_code} before they are ready; a script that opens a pool "
+                'needs if __name__ == "__main__":'
+            )
+
+
+class _Worker:
+    """A process, replaced when it dies, with the only pipe to it and the task it holds."""
+
+    def __init__(self, context: Context, timeout_s: float) -> None:
+        self._context = context
+        self._timeout_s = timeout_s
+        self._start()
+
+    def _start(self) -> None:
+        self.task: Task | None = None
+        self.is_ready = False
+        self._is_delivered = False
+        self.connection, theirs = self._context.Pipe()
+        parent_gone, self._lifeline = self._context.Pipe(duplex=False)
+        self._process = self._context.Process(
+            target=_serve, args=(theirs, parent_gone, self._timeout_s), daemon=True
+        )
+        self._process.start()
+        theirs.close()
+        parent_gone.close()
+
+    def give(self, task: Task) -> None:
+        message = pickle.dumps(task)
+        self.task, self._is_delivered = task, False
+        with suppress(OSError):  # it died while idle, as the next look at its pipe will show
+            self.connection.send_bytes(message)
+            self._is_delivered = True
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether its task may be to blame, should the process be found dead."""
+        return self.is_ready and self._is_delivered
+
+    def exit_code(self) -> int | None:
+        self._process.join(EXIT_CODE_WAIT_S)
+        return self._process.exitcode
+
+    def restart(self) -> None:
+        self.kill()
+        self._start()
+
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+        self._lifeline.close()
+
+
+def _start_context(preload: Sequence[str]) -> Context:
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(preload))
+    return context
+
+
+def _give_next(worker: _Worker, function: Callable[[T], R], remaining: Iterator[T]) -> None:
+    for item in remaining:
+        worker.give((function, item))
+        return
+
+
+def _death(exit_code: int | None, timeout_s: float) -> TrackFailure:
+    if exit_code == -signal.SIGALRM:
+        return TrackFailure(FailureCode.TIMED_OUT, f"stopped after {timeout_s:g} s")
+    if exit_code is not None and exit_code < 0:
+        return TrackFailure(FailureCode.WORKER_DIED, f"killed by {signal.Signals(-exit_code).name}")
+    return TrackFailure(FailureCode.WORKER_DIED, f"ended with exit code {exit_code}")
+
+
+def _serve(connection: Connection, parent_gone: Connection, timeout_s: float) -> None:
+    """Run in the worker: answer one task after the other until the parent closes the pipe."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    _die_with_parent(parent_gone)
+    _use_one_thread()
+    with suppress(EOFError, OSError):  # the parent has gone
+        connection.send_bytes(READY)
+        while True:
+            task = connection.recv_bytes()
+            signal.setitimer(signal.ITIMER_REAL, timeout_s)
+            outcome = _run(task)
+            signal.setitimer(signal.ITIMER_REAL, 0)  # waiting for a slow consumer is not the task's time
+            connection.send_bytes(outcome)
+
+
+def _die_with_parent(parent_gone: Connection) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.signal(signal.SIGIO, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM, signal.SIGIO})
+    fcntl.fcntl(parent_gone, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(parent_gone, fcntl.F_SETFL, fcntl.fcntl(parent_gone, fcntl.F_GETFL) | os.O_ASYNC)
+    if parent_gone.poll():  # it went before the signal was armed
+        sys.exit()
+
+
+def _use_one_thread() -> None:
+    import threadpoolctl  # type: ignore[import-untyped]
+
+    os.environ.update(ONE_THREAD)  # for libraries loaded from here on
+    threadpoolctl.threadpool_limits(1)  # for those that the fork server has loaded
+    if "numba" in sys.modules:
+        sys.modules["numba"].config.reload_config()
+
+
+def _run(task: bytes) -> bytes:
+    """Unpickle and call; the pickled outcome is a value or a TrackFailure."""
+    try:
+        function, item = pickle.loads(task)  # noqa: S301 - made by our parent, on a pipe of its own
+        return pickle.dumps(function(item), pickle.HIGHEST_PROTOCOL)
+    except TrackFailure as failure:
+        return pickle.dumps(failure)
+    except MemoryError as error:
+        return pickle.dumps(TrackFailure(FailureCode.OUT_OF_MEMORY, str(error) or "out of memory"))
+    except Exception as error:  # noqa: BLE001 - recorded as this track's failure, never a default value
+        message = f"{type(error).__name__}: {error}"
+        return pickle.dumps(TrackFailure(FailureCode.ANALYSIS_FAILED, message))

@@ -1,0 +1,42 @@
+"""What is launched together: the jobs behind the command line, the UI's launchpad and the schedules."""
+
+import dagster as dg
+
+from audio_assets.assets import (
+    audio_features,
+    clap_embeddings,
+    clap_embeddings_normalized,
+    notebook_exports,
+    retrieval_index,
+    track_manifest,
+    warehouse_tables,
+)
+from audio_assets.partitions import track_batches
+
+# One process a run: the heavy work is in the pool's processes, and a second layer of them would load
+# the model again for every step.
+EXECUTOR = dg.in_process_executor
+
+refresh_manifest = dg.define_asset_job(
+    "refresh_manifest",
+    dg.AssetSelection.assets(track_manifest),
+    description="Look at the library: new, changed, moved and removed tracks.",
+)
+analyse_batch = dg.define_asset_job(
+    "analyse_batch",
+    dg.AssetSelection.assets(audio_features, clap_embeddings),
+    partitions_def=track_batches,
+    description="Features and embeddings of one batch of tracks.",
+)
+rebuild_retrieval = dg.define_asset_job(
+    "rebuild_retrieval",
+    dg.AssetSelection.assets(clap_embeddings_normalized, retrieval_index),
+    description="Centre the embeddings of all tracks and index them.",
+)
+publish_tables = dg.define_asset_job(
+    "publish_tables",
+    dg.AssetSelection.assets(warehouse_tables, notebook_exports),
+    description="Switch in a new warehouse.duckdb and write the files for notebooks.",
+)
+
+JOBS = (refresh_manifest, analyse_batch, rebuild_retrieval, publish_tables)

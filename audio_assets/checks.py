@@ -1,0 +1,425 @@
+"""Asset checks: what must be true of a table before anything is built on it.
+
+A check marked blocking stops the run before the assets downstream. Checks read the record, as it lies on
+disk, and not what the asset remembers. Their names are constants, so that a rename is a decision.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from audio_assets.assets import (
+    audio_features,
+    clap_embeddings,
+    clap_embeddings_normalized,
+    notebook_exports,
+    retrieval_index,
+    track_manifest,
+    warehouse_tables,
+)
+from audio_assets.corpus import load_index, raw_corpus, vectors_of
+from audio_assets.embeddings import audio_cone, sanity_record
+from audio_assets.features import FEATURES
+from audio_assets.partitions import track_batches
+from audio_assets.warehouse import LINK_NAME, connect_live
+from resources.clap_model import ClapModel
+from resources.warehouse import Warehouse
+
+_SHOWN = 10
+_UNIT_TOLERANCE = 1e-5
+_MEAN_TOLERANCE = 1e-6
+_SELF_TOLERANCE = 1e-6
+#: A mean cosine this small leaves nothing for centring to remove.
+_NO_CONE = 0.05
+#: With so many tracks, a key that 3 % of music is in is absent by chance once in 400 libraries.
+_TRACKS_FOR_ALL_KEYS = 200
+_TRACKS_FOR_CONSTANT = 3
+
+
+def _result(problems: Iterable[str], **metadata: object) -> dg.AssetCheckResult:
+    found = list(problems)
+    return dg.AssetCheckResult(
+        passed=not found,
+        description="; ".join(found) or None,
+        metadata={name: value for name, value in metadata.items() if value is not None},  # type: ignore[misc]
+    )
+
+
+def _shown(ids: Iterable[str]) -> str:
+    listed = sorted(ids)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
+
+
+def _rows(warehouse: Warehouse, name: str, batch: str | None = None) -> pa.Table:
+    table = warehouse.record.read(name, batch)
+    if table is None:
+        raise dg.Failure(f"{name} has no recorded rows; materialise it first")
+    return table
+
+
+def _succeeded(table: pa.Table) -> pa.Table:
+    return table.filter(table["failure_code"].is_null())
+
+
+# --- track_manifest ---------------------------------------------------------------------------------
+
+
+@dg.asset_check(asset=track_manifest, blocking=True)
+def manifest_ids_unique(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Every track has one id, and each id one track."""
+    ids = [entry.song_id for entry in warehouse.ledger()]
+    problems = []
+    if len(set(ids)) != len(ids):
+        problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
+    if any(not song_id.strip() for song_id in ids):
+        problems.append("an id is blank")
+    return _result(problems, tracks=len(ids))
+
+
+@dg.asset_check(asset=track_manifest)
+def manifest_tracks_available(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The named tracks are on disk and can be analysed; says which are not."""
+    ledger = [entry for entry in warehouse.ledger() if entry.status != "removed"]
+    lost = [entry.song_id for entry in ledger if entry.status != "live"]
+    live = len(ledger) - len(lost)
+    return dg.AssetCheckResult(
+        passed=not lost and live > 0,
+        severity=dg.AssetCheckSeverity.WARN if live else dg.AssetCheckSeverity.ERROR,
+        description=f"{len(lost)} of {len(ledger)} tracks cannot be analysed: {_shown(lost)}"
+        if lost
+        else None,
+        metadata={"live": live, "unavailable": len(lost)},
+    )
+
+
+# --- audio_features and clap_embeddings, one batch at a time ----------------------------------------
+
+
+def _completeness(warehouse: Warehouse, name: str, batch: str) -> dg.AssetCheckResult:
+    rows = _rows(warehouse, name, batch)
+    ids = rows["song_id"].to_pylist()
+    live = {track.song_id for track in warehouse.live_tracks(batch)}
+    problems = []
+    if len(set(ids)) != len(ids):
+        problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
+    if missing := live - set(ids):
+        problems.append(f"neither a row nor a recorded failure for {_shown(missing)}")
+    if extra := set(ids) - live:
+        problems.append(f"rows of tracks that are not live: {_shown(extra)}")
+    failed = rows["failure_code"].drop_null()
+    return _result(problems, live=len(live), failed=len(failed))
+
+
+def _something_analysed(warehouse: Warehouse, name: str, batch: str) -> dg.AssetCheckResult:
+    rows = _rows(warehouse, name, batch)
+    analysed = _succeeded(rows).num_rows
+    problems = []
+    if rows.num_rows and not analysed:
+        reasons = sorted(set(rows["failure_code"].to_pylist()))
+        problems.append(
+            f"none of {rows.num_rows} tracks could be analysed ({', '.join(reasons)}); see track_failures"
+        )
+    return _result(problems, analysed=analysed, failed=rows.num_rows - analysed)
+
+
+@dg.asset_check(asset=audio_features, blocking=True, partitions_def=track_batches)
+def features_complete(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Ids are unique, and are the batch's live tracks: each with numbers or with a recorded failure."""
+    return _completeness(warehouse, "audio_features", context.partition_key)
+
+
+@dg.asset_check(asset=audio_features, partitions_def=track_batches)
+def features_analysed(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """At least one track of the batch could be analysed."""
+    return _something_analysed(warehouse, "audio_features", context.partition_key)
+
+
+@dg.asset_check(asset=audio_features, blocking=True, partitions_def=track_batches)
+def features_finite(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No feature is NaN or infinite."""
+    rows = _succeeded(_rows(warehouse, "audio_features", context.partition_key))
+    problems = []
+    for feature in FEATURES:
+        values = rows[feature.name].drop_null().to_numpy()
+        if bad := int(np.sum(~np.isfinite(values))):
+            problems.append(f"{feature.name} is not finite in {bad} rows")
+    return _result(problems, rows=rows.num_rows)
+
+
+@dg.asset_check(asset=audio_features, blocking=True, partitions_def=track_batches)
+def features_in_range(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No feature leaves the range that its definition allows."""
+    rows = _succeeded(_rows(warehouse, "audio_features", context.partition_key))
+    problems = []
+    for feature in FEATURES:
+        values = rows[feature.name].drop_null().to_numpy()
+        low = -np.inf if feature.lower is None else feature.lower
+        high = np.inf if feature.upper is None else feature.upper
+        if bad := int(np.sum((values < low) | (values > high))):
+            problems.append(f"{feature.name} is outside [{feature.lower}, {feature.upper}] in {bad} rows")
+    return _result(problems, rows=rows.num_rows)
+
+
+@dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
+def embeddings_complete(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Ids are unique, and are the batch's live tracks: each with a vector or with a recorded failure."""
+    return _completeness(warehouse, "clap_embeddings", context.partition_key)
+
+
+@dg.asset_check(asset=clap_embeddings, partitions_def=track_batches)
+def embeddings_analysed(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """At least one track of the batch could be embedded."""
+    return _something_analysed(warehouse, "clap_embeddings", context.partition_key)
+
+
+@dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
+def embeddings_valid(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No vector holds NaN or infinity or has zero length; all have 512 dimensions and unit length."""
+    rows = _succeeded(_rows(warehouse, "clap_embeddings", context.partition_key))
+    return _vector_result(rows)
+
+
+def _vector_result(rows: pa.Table) -> dg.AssetCheckResult:
+    if rows["embedding"].null_count:
+        return _result([f"{rows['embedding'].null_count} rows have no vector"])
+    vectors = vectors_of(rows)
+    sanity = sanity_record(vectors)
+    problems = []
+    if sanity.has_nan or sanity.has_inf:
+        bad = np.array(rows["song_id"].to_pylist())[~np.isfinite(vectors).all(axis=1)]
+        problems.append(f"NaN or infinity in {_shown(bad.tolist())}")
+    if sanity.has_zero_norm:
+        problems.append("a vector has zero length")
+    off = np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1)
+    if not problems and np.any(off > _UNIT_TOLERANCE):
+        problems.append(f"a vector's length is off 1 by {off.max():.2e}")
+    return _result(problems, **asdict(sanity))
+
+
+@dg.asset_check(asset=clap_embeddings, partitions_def=track_batches)
+def clap_model_healthy(context: dg.AssetCheckExecutionContext, clap_model: ClapModel) -> dg.AssetCheckResult:
+    """The model in force was trained, as far as its weights and its text tower tell."""
+    concerns = clap_model.concerns()
+    health = clap_model.health()
+    return dg.AssetCheckResult(
+        passed=not concerns,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=" ".join(concerns) or None,
+        metadata={
+            "text_projection_bias_all_zero": health.text_projection_bias_all_zero,
+            "batch_norm_untouched": health.batch_norm_untouched,
+            "mean_prompt_cosine": health.mean_prompt_cosine,
+        },
+    )
+
+
+# --- clap_embeddings_normalized ---------------------------------------------------------------------
+
+
+@dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
+def normalized_valid(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No NaN, infinity or zero length; 512 dimensions; every vector of unit length."""
+    return _vector_result(_succeeded(_rows(warehouse, "clap_embeddings_normalized")))
+
+
+@dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
+def normalized_complete(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
+    """Ids are unique and are those of the live tracks with an embedding; at least one track is in it."""
+    rows = _rows(warehouse, "clap_embeddings_normalized")
+    ids = rows["song_id"].to_pylist()
+    expected = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version).track_ids
+    problems = []
+    if len(set(ids)) != len(ids):
+        problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
+    if difference := set(ids) ^ set(expected):
+        problems.append(f"differs from the embedded live tracks in {_shown(difference)}")
+    if not _succeeded(rows).num_rows:
+        problems.append("no track has a direction once centred; a library needs at least two different ones")
+    return _result(problems, rows=len(ids), left_out=len(rows["failure_code"].drop_null()))
+
+
+@dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
+def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
+    """The mean pairwise cosine, exact over all pairs, falls by centring (or was near zero before)."""
+    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
+    before = sanity_record(raw.vectors)
+    after = sanity_record(vectors_of(_succeeded(_rows(warehouse, "clap_embeddings_normalized"))))
+    problems = []
+    if before.mean_pairwise_cosine is not None and after.mean_pairwise_cosine is not None:
+        fell = after.mean_pairwise_cosine < before.mean_pairwise_cosine
+        if not fell and before.mean_pairwise_cosine > _NO_CONE:
+            problems.append(
+                f"mean pairwise cosine {before.mean_pairwise_cosine:.4f} before centring, "
+                f"{after.mean_pairwise_cosine:.4f} after: it must fall"
+            )
+    return _result(
+        problems,
+        mean_pairwise_cosine_raw=before.mean_pairwise_cosine,
+        std_pairwise_cosine_raw=before.std_pairwise_cosine,
+        effective_rank_raw=before.effective_rank,
+        mean_pairwise_cosine_centred=after.mean_pairwise_cosine,
+        std_pairwise_cosine_centred=after.std_pairwise_cosine,
+        effective_rank_centred=after.effective_rank,
+    )
+
+
+@dg.asset_check(asset=clap_embeddings_normalized)
+def raw_embeddings_spread(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
+    """Raw embeddings do not all point the same way, as an untrained model's do."""
+    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
+    mean_cosine = sanity_record(raw.vectors).mean_pairwise_cosine
+    problem = audio_cone(mean_cosine)
+    return dg.AssetCheckResult(
+        passed=problem is None,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=problem,
+        metadata={} if mean_cosine is None else {"mean_pairwise_cosine_raw": mean_cosine},
+    )
+
+
+# --- retrieval_index --------------------------------------------------------------------------------
+
+
+@dg.asset_check(asset=retrieval_index, blocking=True)
+def index_covers_normalized(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The index holds exactly the normalised tracks."""
+    normalised = _succeeded(_rows(warehouse, "clap_embeddings_normalized"))["song_id"].to_pylist()
+    ids = load_index(warehouse.record).track_ids.tolist()
+    difference = set(ids) ^ set(normalised)
+    problems = [f"index and normalised table differ in {_shown(difference)}"] if difference else []
+    if len(set(ids)) != len(ids):
+        problems.append("an id is in the index twice")
+    return _result(problems, tracks=len(ids))
+
+
+@dg.asset_check(asset=retrieval_index, blocking=True)
+def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
+    """The mean stored with the index is that of the raw vectors."""
+    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
+    off = float(np.abs(load_index(warehouse.record).mean - raw.vectors.mean(axis=0, dtype=np.float64)).max())
+    problems = [f"the stored mean is off the raw mean by {off:.2e}"] if not off <= _MEAN_TOLERANCE else []
+    return _result(problems, largest_difference=off)
+
+
+@dg.asset_check(asset=retrieval_index, blocking=True)
+def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
+    """The raw embedding of a stored track finds that track first, at 1."""
+    index = load_index(warehouse.record)
+    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
+    stored = frozenset(index.track_ids.tolist())
+    rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in stored]
+    rows = rows[:: max(1, len(rows) // 100)]
+    ids, scores = index.search(raw.vectors[rows], k=1)
+    # Another track may share the first place only with the very same vector, at the same score.
+    lost = [
+        raw.track_ids[row]
+        for row, score in zip(rows, scores[:, 0], strict=True)
+        if not abs(score - 1) <= _SELF_TOLERANCE
+    ]
+    problems = [f"do not find themselves at 1: {_shown(lost)}"] if lost else []
+    return _result(problems, queried=len(ids))
+
+
+# --- what people read -------------------------------------------------------------------------------
+
+
+@dg.asset_check(asset=warehouse_tables)
+def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The published file answers as the live record does."""
+    import duckdb
+
+    tables = ("manifest", "audio_features", "clap_embeddings", "retrieval_index", "track_failures")
+    problems = []
+    with (
+        duckdb.connect(str((warehouse.path / LINK_NAME).resolve()), read_only=True) as published,
+        connect_live(warehouse.record) as live,
+    ):
+        for name in tables:
+            query = f"SELECT count(*), bit_xor(hash(song_id)) FROM {name}"  # noqa: S608
+            if published.execute(query).fetchone() != live.execute(query).fetchone():
+                problems.append(f"{name} differs from the record; publish again")
+    return _result(problems)
+
+
+@dg.asset_check(asset=warehouse_tables)
+def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No feature is the same number in every track: a constant column is an error in disguise."""
+    counts = ", ".join(f"count(DISTINCT {f.name}), count({f.name})" for f in FEATURES)
+    with connect_live(warehouse.record) as connection:
+        row = connection.execute(f"SELECT {counts} FROM audio_features").fetchone()  # noqa: S608
+    assert row is not None
+    constant = [
+        feature.name
+        for position, feature in enumerate(FEATURES)
+        if row[2 * position] == 1 and row[2 * position + 1] >= _TRACKS_FOR_CONSTANT
+    ]
+    return _result([f"constant over all tracks: {', '.join(constant)}"] if constant else [])
+
+
+@dg.asset_check(asset=warehouse_tables)
+def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Every one of the twelve tonics occurs, once the library is large enough to expect it."""
+    with connect_live(warehouse.record) as connection:
+        rows = connection.execute(
+            "SELECT key_name(key_cos, key_sin, 0) AS tonic, count(*) FROM audio_features "
+            "WHERE key_cos IS NOT NULL GROUP BY tonic"
+        ).fetchall()
+    counts = {name.removesuffix(" major"): count for name, count in rows}
+    total = sum(counts.values())
+    problems = []
+    if total >= _TRACKS_FOR_ALL_KEYS and len(counts) < 12:
+        problems.append(f"only {len(counts)} of 12 tonics occur in {total} tracks: {_shown(counts)}")
+    return _result(problems, tracks=total, tonics=len(counts), counts=counts)
+
+
+@dg.asset_check(asset=notebook_exports)
+def exports_load(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The NPZ files load without pickle, and their rows are those of the tables."""
+    import pandas as pd
+
+    folder = warehouse.exports_path
+    problems = []
+    with connect_live(warehouse.record) as connection:
+        for name, table in (
+            ("clap_embeddings", "clap_embeddings"),
+            ("clap_embeddings_normalized", "clap_embeddings_normalized"),
+            ("clap_index", "retrieval_index"),
+        ):
+            expected = {row[0] for row in connection.execute(f"SELECT song_id FROM {table}").fetchall()}  # noqa: S608
+            with np.load(folder / "embeddings" / f"{name}.npz", allow_pickle=False) as file:
+                if set(file["track_ids"].tolist()) != expected:
+                    problems.append(f"{name}.npz has other tracks than {table}")
+        frame = pd.read_csv(folder / "merge_audio_features.csv", dtype={"song_id": str})
+        expected = {row[0] for row in connection.execute("SELECT song_id FROM audio_features").fetchall()}
+    if set(frame["song_id"]) != expected or list(frame.columns[1:]) != [f.name for f in FEATURES]:
+        problems.append("merge_audio_features.csv has other tracks or columns than audio_features")
+    return _result(problems, rows=len(frame))
+
+
+CHECKS = (
+    manifest_ids_unique,
+    manifest_tracks_available,
+    features_complete,
+    features_analysed,
+    features_finite,
+    features_in_range,
+    embeddings_complete,
+    embeddings_analysed,
+    embeddings_valid,
+    clap_model_healthy,
+    normalized_valid,
+    normalized_complete,
+    centring_removes_cone,
+    raw_embeddings_spread,
+    index_covers_normalized,
+    index_mean_is_raw_mean,
+    index_finds_stored_tracks,
+    published_tables_agree,
+    feature_columns_vary,
+    all_keys_possible,
+    exports_load,
+)

@@ -1,0 +1,225 @@
+"""What is done over all tracks at once: centring the embeddings, and making the index of them.
+
+Where ``embeddings``, ``retrieval`` and ``warehouse`` meet. Nothing here knows Dagster.
+"""
+
+import datetime as dt
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from audio_assets.embeddings import (
+    EMBEDDING_DIM,
+    EmbeddingSettings,
+    MeanAccumulator,
+    SanityRecord,
+    centre_and_normalise,
+    sanity_record,
+)
+from audio_assets.failures import FailureCode
+from audio_assets.library import Entry
+from audio_assets.retrieval import RetrievalIndex
+from audio_assets.warehouse import Record, arrow_schema
+
+
+class EmptyCorpusError(Exception):
+    """There is nothing to centre or to index; the message says what to materialise first."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Embeddings of all live tracks made with one setting.
+
+    Parameters
+    ----------
+    track_ids, content_sha256 : list of str
+        Which tracks, and which bytes of them.
+    vectors : ndarray of float32, shape (n, 512)
+        One row a track, in manifest order.
+    """
+
+    track_ids: list[str]
+    content_sha256: list[str]
+    vectors: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Centring:
+    """What centring did: the sanity of the vectors before and after, and the tracks it left out."""
+
+    before: SanityRecord
+    after: SanityRecord
+    left_out: list[str]
+
+
+def raw_corpus(record: Record, live: Iterable[Entry], settings_version: str) -> Corpus:
+    """Raw embeddings of the live tracks, in manifest order.
+
+    Parameters
+    ----------
+    record : Record
+        The record.
+    live : iterable of Entry
+        Live tracks.
+    settings_version : str
+        Only rows made with these settings; vectors of different models never mix.
+
+    Returns
+    -------
+    Corpus
+        Tracks without a row, or with one made from other bytes or settings, are not in it.
+    """
+    tracks = list(live)
+    order = {(track.song_id, track.content_sha256): row for row, track in enumerate(tracks)}
+    ids, hashes, blocks = [], [], [np.empty((0, EMBEDDING_DIM), np.float32)]
+    for batch in record.batches("clap_embeddings"):
+        table = record.read("clap_embeddings", batch)
+        assert table is not None
+        wanted = [
+            key in order and version == settings_version and code is None
+            for key, version, code in zip(
+                zip(table["song_id"].to_pylist(), table["content_sha256"].to_pylist(), strict=True),
+                table["settings_version"].to_pylist(),
+                table["failure_code"].to_pylist(),
+                strict=True,
+            )
+        ]
+        kept = table.filter(pa.array(wanted, pa.bool_()))
+        ids.extend(kept["song_id"].to_pylist())
+        hashes.extend(kept["content_sha256"].to_pylist())
+        blocks.append(vectors_of(kept))
+    vectors = np.concatenate(blocks)
+    by_manifest = sorted(range(len(ids)), key=lambda row: order[ids[row], hashes[row]])
+    return Corpus([ids[i] for i in by_manifest], [hashes[i] for i in by_manifest], vectors[by_manifest])
+
+
+def vectors_of(table: pa.Table) -> npt.NDArray[np.float32]:
+    """Embedding column of a table without NULLs, as float32 of shape (n, 512)."""
+    flat = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return np.asarray(flat, dtype=np.float32).reshape(table.num_rows, EMBEDDING_DIM)
+
+
+def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingSettings) -> Centring:
+    """Centre the raw embeddings of all live tracks, scale each to unit length, and record the result.
+
+    Parameters
+    ----------
+    record : Record
+        Read and written.
+    live : iterable of Entry
+        Live tracks.
+    settings : EmbeddingSettings
+        Which rows are taken; kept with the result.
+
+    Returns
+    -------
+    Centring
+        What it did.
+
+    Raises
+    ------
+    EmptyCorpusError
+        No live track has an embedding made with these settings.
+    """
+    raw = raw_corpus(record, live, settings.version)
+    if not raw.track_ids:
+        raise EmptyCorpusError(
+            f"no live track has an embedding made with settings {settings.version}; "
+            "materialise clap_embeddings first"
+        )
+    mean = _mean_of(raw.vectors)
+    vectors, kept = centre_and_normalise(raw.vectors, mean)
+    now = dt.datetime.now(dt.UTC)
+    message = "the embedding equals the mean of all embeddings: it has no direction once centred"
+    rows = [
+        {
+            "song_id": song_id,
+            "content_sha256": sha256,
+            "computed_at": now,
+            "failure_code": None if keep else str(FailureCode.ZERO_NORM),
+            "failure_message": None if keep else message,
+            "embedding": vector if keep else None,
+        }
+        for song_id, sha256, vector, keep in zip(
+            raw.track_ids, raw.content_sha256, vectors, kept.tolist(), strict=True
+        )
+    ]
+    table = pa.Table.from_pylist(rows, schema=arrow_schema("clap_embeddings_normalized"))
+    metadata = {**setting_values(settings), "mean": json.dumps(mean.tolist()), "n_tracks": str(len(rows))}
+    record.write("clap_embeddings_normalized", table, metadata=metadata)
+    left_out = [song_id for song_id, keep in zip(raw.track_ids, kept.tolist(), strict=True) if not keep]
+    return Centring(sanity_record(raw.vectors), sanity_record(vectors[kept]), left_out)
+
+
+def index_corpus(record: Record) -> int:
+    """Make the retrieval index of the normalised embeddings, with the very mean they were centred with.
+
+    Parameters
+    ----------
+    record : Record
+        Read and written.
+
+    Returns
+    -------
+    int
+        Tracks in the index.
+
+    Raises
+    ------
+    EmptyCorpusError
+        There are no normalised embeddings.
+    """
+    table = record.read("clap_embeddings_normalized")
+    if table is None or "mean" not in _metadata(table):
+        raise EmptyCorpusError(
+            "there are no normalised embeddings; materialise clap_embeddings_normalized first"
+        )
+    metadata = _metadata(table)
+    # What a float32 reader of the mean would see is what is stored, so both doors and the NPZ agree.
+    mean = np.asarray(json.loads(metadata["mean"]), dtype=np.float32)
+    kept = table.filter(table["failure_code"].is_null()).select(arrow_schema("retrieval_index").names)
+    metadata |= {"mean": json.dumps(mean.astype(np.float64).tolist()), "n_tracks": str(kept.num_rows)}
+    record.write("retrieval_index", kept, metadata=metadata)
+    return int(kept.num_rows)
+
+
+def load_index(record: Record) -> RetrievalIndex:
+    """Read the retrieval index.
+
+    Raises
+    ------
+    EmptyCorpusError
+        It was never made.
+    """
+    table = record.read("retrieval_index")
+    if table is None or "mean" not in _metadata(table):
+        raise EmptyCorpusError("there is no retrieval index; materialise retrieval_index first")
+    mean = np.asarray(json.loads(_metadata(table)["mean"]), dtype=np.float32)
+    return RetrievalIndex(np.array(table["song_id"].to_pylist(), dtype=np.str_), vectors_of(table), mean)
+
+
+def setting_values(settings: EmbeddingSettings) -> dict[str, str]:
+    """Give the columns by which every row says how it was made."""
+    return {
+        "settings_version": settings.version,
+        "model_id": settings.model_id,
+        "revision": settings.revision,
+        "weights_sha256": settings.weights_sha256,
+        "windowing": settings.windowing.version,
+        "precision": settings.precision,
+        "backend": settings.backend,
+    }
+
+
+def _mean_of(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    blocks = np.array_split(vectors, max(1, len(vectors) // 65_536))
+    return reduce(MeanAccumulator.merge, map(MeanAccumulator.of, blocks)).mean
+
+
+def _metadata(table: pa.Table) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}

@@ -1,0 +1,67 @@
+"""The only place where everything meets: assets, checks, jobs and resources, as one code location.
+
+What belongs here: which resource is plugged in where, and the environment variables that configure them.
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+
+from audio_assets.assets import ASSETS
+from audio_assets.automation import EXECUTOR, JOBS
+from audio_assets.checks import CHECKS
+from audio_assets.embeddings import DEFAULT_MODEL_ID
+from resources.analysis_pool import AnalysisPool
+from resources.clap_model import ClapModel
+from resources.progress import Progress
+from resources.track_library import TrackLibrary
+from resources.warehouse import Warehouse
+
+DATA_VARIABLE = "AUDIO_ASSETS_DATA"
+LIBRARY_VARIABLE = "AUDIO_ASSETS_LIBRARY"
+MANIFEST_VARIABLE = "AUDIO_ASSETS_MANIFEST"
+MODEL_VARIABLE = "AUDIO_ASSETS_CLAP_MODEL"
+
+
+def build_defs(**resource_overrides: dg.ConfigurableResource[object]) -> dg.Definitions:
+    """Assemble the code location.
+
+    Parameters
+    ----------
+    **resource_overrides : ConfigurableResource
+        Resources to use in place of those that the environment configures, by name: ``library``,
+        ``warehouse``, ``analysis_pool``, ``clap_model``, ``progress``.
+
+    Returns
+    -------
+    Definitions
+        Everything Dagster needs to know.
+    """
+    return dg.Definitions(
+        assets=ASSETS,
+        asset_checks=CHECKS,
+        jobs=JOBS,
+        executor=EXECUTOR,
+        resources={**_resources_from_environment(), **resource_overrides},
+    )
+
+
+def _resources_from_environment() -> dict[str, dg.ConfigurableResource[object]]:
+    data_dir = Path(os.environ.get(DATA_VARIABLE, "data")).expanduser().resolve()
+    return {
+        "library": TrackLibrary(
+            root=os.environ.get(LIBRARY_VARIABLE, str(data_dir / "demo" / "audio")),
+            manifest=os.environ.get(MANIFEST_VARIABLE) or None,
+        ),
+        "warehouse": Warehouse(data_dir=str(data_dir)),
+        "analysis_pool": AnalysisPool(),
+        "clap_model": ClapModel(model_id=os.environ.get(MODEL_VARIABLE, DEFAULT_MODEL_ID)),
+        "progress": Progress(),
+    }
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """Code location that ``workspace.yaml`` loads."""
+    return build_defs()

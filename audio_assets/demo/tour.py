@@ -1,0 +1,62 @@
+"""What a newcomer is shown after the demo run: a few rows of each table beside what is known to be true."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from audio_assets.warehouse import LINK_NAME
+
+if TYPE_CHECKING:
+    import duckdb
+
+_FEATURES = """
+SELECT truth.title, truth.instrument,
+       truth.tempo_bpm AS true_bpm, round(tempo_bpm_of.tempo_bpm, 1) AS tempo_bpm,
+       truth.key_tonic || ' ' || truth.key_mode AS true_key, key_name(key_cos, key_sin, is_minor) AS key,
+       round(key_strength, 2) AS key_strength
+FROM read_csv(?) AS truth
+JOIN manifest ON manifest.audio_path = truth.relative_path
+JOIN audio_features AS tempo_bpm_of USING (song_id)
+ORDER BY truth.relative_path
+LIMIT 8
+"""
+
+_NEIGHBOURS = """
+SELECT manifest.title, manifest.genre, round(score, 3) AS score
+FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 5)
+JOIN manifest USING (song_id)
+ORDER BY score DESC
+"""
+
+
+def show(console: Console, data_dir: Path, truth: Path) -> None:
+    """Print feature rows beside the truth, and the neighbours of one track.
+
+    Parameters
+    ----------
+    console : Console
+        Where to print.
+    data_dir : Path
+        Data folder of a finished run over the demo library.
+    truth : Path
+        ``truth.csv`` of the demo library.
+    """
+    import duckdb
+
+    with duckdb.connect(str((data_dir / LINK_NAME).resolve()), read_only=True) as connection:
+        console.print("\n[bold]Features beside the tempo and key the tracks were made with[/bold]")
+        console.print("(a tempo may be found at its half or double)")
+        _print(console, connection.execute(_FEATURES, [str(truth)]))
+        console.print("\n[bold]The nearest tracks of one track[/bold]")
+        console.print("The demo model has random weights: its neighbours carry no meaning yet.")
+        _print(console, connection.execute(_NEIGHBOURS))
+    console.print(f"\nAsk more:  duckdb -readonly {data_dir / LINK_NAME}   or   audio-assets sql \"...\"")
+
+
+def _print(console: Console, cursor: "duckdb.DuckDBPyConnection") -> None:
+    table = Table(*(column[0] for column in cursor.description or ()), box=None)
+    for row in cursor.fetchall():
+        table.add_row(*(str(value) for value in row))
+    console.print(table)

@@ -1,0 +1,63 @@
+"""CLAP embeddings: from a track's samples to one vector, and what a set of such vectors looks like.
+
+Conventions: audio is mono float32 at 48 kHz, an embedding is float32 of 512 values and unit length.
+``windows`` cuts, ``encoder`` embeds, ``pooling`` makes one vector of a track's windows,
+``normalisation`` centres a library, ``statistics`` measures it, ``checkpoints`` finds the weights and
+``health`` measures whether they were ever trained.
+
+What belongs here: everything between samples and vectors. What does not: decoding (``audio``),
+searching (``retrieval``), storing (``warehouse``). Importing this package does not import torch.
+"""
+
+from audio_assets.embeddings.checkpoints import (
+    DEFAULT_MODEL_ID,
+    DEFAULT_REVISION,
+    DEMO_MARKER,
+    Checkpoint,
+    ModelError,
+    ModelMissingError,
+    ModelUnusableError,
+    resolve_checkpoint,
+)
+from audio_assets.embeddings.encoder import ClapEncoder, EmbeddingSettings, resolve_precision
+from audio_assets.embeddings.health import AUDIO_CONE_LIMIT, ModelHealth, audio_cone, check_model_health
+from audio_assets.embeddings.normalisation import MeanAccumulator, centre_and_normalise
+from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT, pool_windows
+from audio_assets.embeddings.statistics import CosineStatistics, SanityRecord, sanity_record
+from audio_assets.embeddings.windows import (
+    EMBEDDING_DIM,
+    SAMPLE_RATE_HZ,
+    WINDOW_SAMPLES,
+    Windowing,
+    cut_windows,
+)
+
+__all__ = [
+    "AUDIO_CONE_LIMIT",
+    "DEFAULT_MODEL_ID",
+    "DEFAULT_REVISION",
+    "DEMO_MARKER",
+    "EMBEDDING_DIM",
+    "SAMPLE_RATE_HZ",
+    "WINDOW_SAMPLES",
+    "ZERO_NORM_LIMIT",
+    "Checkpoint",
+    "ClapEncoder",
+    "CosineStatistics",
+    "EmbeddingSettings",
+    "MeanAccumulator",
+    "ModelError",
+    "ModelHealth",
+    "ModelMissingError",
+    "ModelUnusableError",
+    "SanityRecord",
+    "Windowing",
+    "audio_cone",
+    "centre_and_normalise",
+    "check_model_health",
+    "cut_windows",
+    "pool_windows",
+    "resolve_checkpoint",
+    "resolve_precision",
+    "sanity_record",
+]

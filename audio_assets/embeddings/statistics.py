@@ -1,0 +1,138 @@
+"""What a set of embeddings looks like: validity, spread, and how many dimensions it really uses.
+
+Task: tell a healthy embedding space from a broken one before anybody searches it. Conventions: every
+pair of different rows counts once, so nothing is sampled and the result has no seed. Metrics: mean and
+population standard deviation of the pairwise cosine, and effective rank.
+
+What belongs here: measurements over a whole set. What does not: thresholds (``health`` and the checks).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT
+from audio_assets.embeddings.windows import EMBEDDING_DIM
+
+# Bounds the float64 copy of a block to a quarter of a gigabyte, however large the library.
+_BLOCK_ROWS = 65_536
+
+
+class CosineStatistics:
+    """Exact pairwise cosine statistics from one pass over blocks of vectors.
+
+    With z the rows at unit length and n their number, the sums over all pairs need only Σz and ZᵀZ:
+    mean = (‖Σz‖² - n) / (n(n-1)) and the second moment = (‖ZᵀZ‖²_F - n) / (n(n-1)), where n stands for
+    the rows paired with themselves.
+
+    Parameters
+    ----------
+    n_dims : int
+        Length of a vector.
+    """
+
+    def __init__(self, n_dims: int = EMBEDDING_DIM) -> None:
+        self.n = 0
+        self._total = np.zeros(n_dims)
+        self._gram = np.zeros((n_dims, n_dims))
+
+    def update(self, block: npt.NDArray[np.floating]) -> None:
+        """Add rows, shape (n, n_dims), finite and not zero; they are scaled to unit length here."""
+        vectors = block.astype(np.float64)
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        self.n += len(unit)
+        self._total += unit.sum(axis=0)
+        self._gram += unit.T @ unit
+
+    @property
+    def mean(self) -> float | None:
+        """Mean cosine over all pairs; None when there is no pair."""
+        if self.n < 2:
+            return None
+        return float((self._total @ self._total - self.n) / (self.n * (self.n - 1)))
+
+    @property
+    def std(self) -> float | None:
+        """Population standard deviation of the cosine over all pairs; None when there is no pair."""
+        mean = self.mean
+        if mean is None:
+            return None
+        second = (np.square(self._gram).sum() - self.n) / (self.n * (self.n - 1))
+        # Rounding can leave the variance of equal cosines a hair below zero.
+        return float(np.sqrt(max(0.0, second - mean**2)))
+
+    @property
+    def effective_rank(self) -> float | None:
+        """How many dimensions the rows use: exp of the entropy of the singular values; None for no rows.
+
+        References
+        ----------
+        O. Roy and M. Vetterli, "The effective rank: a measure of effective dimensionality",
+        Proc. EUSIPCO, 2007.
+        """
+        if self.n == 0:
+            return None
+        eigenvalues = np.linalg.eigvalsh(self._gram)
+        # The square root would blow the rounding noise of exact zeros up to 1e-8 a dimension.
+        noise = eigenvalues[-1] * len(eigenvalues) * np.finfo(np.float64).eps
+        singular = np.sqrt(eigenvalues[eigenvalues > noise])
+        share = singular / singular.sum()
+        return float(np.exp(-(share * np.log(share)).sum()))
+
+
+@dataclass(frozen=True)
+class SanityRecord:
+    """Measured state of a set of embeddings, as stored and shown beside it.
+
+    Pairwise values and effective rank are over the valid rows (finite and longer than 1e-12) and None
+    where there are too few.
+    """
+
+    n_samples: int
+    n_dims: int
+    has_nan: bool
+    has_inf: bool
+    has_zero_norm: bool
+    mean_pairwise_cosine: float | None
+    std_pairwise_cosine: float | None
+    effective_rank: float | None
+
+
+def sanity_record(embeddings: npt.NDArray[np.floating]) -> SanityRecord:
+    """Measure a set of embeddings.
+
+    Parameters
+    ----------
+    embeddings : np.ndarray, shape (n, d), float
+        Any set of vectors; need not be of unit length.
+
+    Returns
+    -------
+    SanityRecord
+        Exact over all pairs of valid rows.
+    """
+    n_samples, n_dims = embeddings.shape
+    cosines = CosineStatistics(n_dims)
+    has_zero_norm = False
+    for block in _blocks(embeddings):
+        finite = block[np.isfinite(block).all(axis=1)]
+        directed = np.linalg.norm(finite.astype(np.float64), axis=1) > ZERO_NORM_LIMIT
+        has_zero_norm |= not directed.all()
+        cosines.update(finite[directed])
+    return SanityRecord(
+        n_samples=n_samples,
+        n_dims=n_dims,
+        has_nan=bool(np.isnan(embeddings).any()),
+        has_inf=bool(np.isinf(embeddings).any()),
+        has_zero_norm=bool(has_zero_norm),
+        mean_pairwise_cosine=cosines.mean,
+        std_pairwise_cosine=cosines.std,
+        effective_rank=cosines.effective_rank,
+    )
+
+
+def _blocks(rows: npt.NDArray[np.floating]) -> Iterator[npt.NDArray[np.floating]]:
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        yield rows[start : start + _BLOCK_ROWS]

@@ -1,0 +1,63 @@
+"""Walking a folder for audio files, and giving each one an id that does not depend on the root."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+AUDIO_SUFFIXES = frozenset(
+    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"}
+)
+
+_NOT_WORD = re.compile(r"[^a-z0-9]+")
+
+
+def discover(root: Path) -> Iterator[PurePosixPath]:
+    """Audio files below a folder, in a stable order.
+
+    Hidden files and folders are passed over, and so are symbolic links to folders: they make loops
+    and lead out of the root.
+
+    Parameters
+    ----------
+    root : Path
+        The library root.
+
+    Yields
+    ------
+    PurePosixPath
+        Path relative to the root.
+
+    Raises
+    ------
+    OSError
+        A folder cannot be listed: a part of the library that cannot be seen is not an empty one.
+    """
+    for folder, folders, files in os.walk(root, onerror=_raise):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES:
+                yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
+
+
+def song_id_for(relative_path: PurePosixPath) -> str:
+    """Id of a scanned file: readable, and the same wherever the root is mounted.
+
+    Parameters
+    ----------
+    relative_path : PurePosixPath
+        Path relative to the library root.
+
+    Returns
+    -------
+    str
+        The file's name as ``[a-z0-9-]`` and eight hex digits of the path's SHA-256.
+    """
+    slug = _NOT_WORD.sub("-", relative_path.stem.lower()).strip("-")[:48] or "track"
+    digest = hashlib.sha256(os.fsencode(str(relative_path))).hexdigest()[:8]
+    return f"{slug}-{digest}"
+
+
+def _raise(error: OSError) -> None:
+    raise error

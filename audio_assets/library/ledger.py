@@ -1,0 +1,191 @@
+"""The ledger: what became of every track the library ever had, and which batch it is in.
+
+A batch, once numbered, never changes its members: results are stored per batch, and a batch that moved
+tracks around would have to recompute them. New tracks open new batches; a track that leaves is marked
+removed and keeps its place, in case it comes back.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from audio_assets.failures import FailureCode, TrackFailure
+from audio_assets.library.survey import Measurement, Sighting, StatKey
+
+BATCH_SIZE = 256
+
+Status = Literal["live", "rejected", "missing", "removed"]
+
+
+class LibraryVanishedError(Exception):
+    """Every track that was there is gone at once: more likely an unmounted drive than a deletion."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One track of the ledger; the field names are the columns of the ``manifest`` table.
+
+    ``status`` is ``live`` (to be analysed), ``rejected`` (there, but its path, bytes or header rule it
+    out), ``missing`` (named by the manifest, not on disk) or ``removed`` (no longer named at all).
+    ``duration_s`` is what the file's header declares. ``changed_at`` is when anything else last changed.
+    """
+
+    song_id: str
+    audio_path: str
+    status: Status
+    batch: str | None = None
+    file_path: str | None = None
+    duration_s: float | None = None
+    sample_rate_hz: int | None = None
+    channels: int | None = None
+    codec: str | None = None
+    size_bytes: int | None = None
+    mtime_ns: int | None = None
+    content_sha256: str | None = None
+    failure_code: str | None = None
+    failure_message: str | None = None
+    changed_at: dt.datetime | None = None
+
+    def sighting(self, audio_path: str) -> Sighting:
+        """Give what to look at this time, with what the ledger knows."""
+        if self.size_bytes is None or self.mtime_ns is None:
+            return Sighting(self.song_id, audio_path)
+        return Sighting(
+            self.song_id, audio_path, StatKey(self.size_bytes, self.mtime_ns), self.content_sha256
+        )
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One named track and what looking at it gave."""
+
+    song_id: str
+    audio_path: str
+    outcome: Measurement | TrackFailure
+
+
+def update_ledger(
+    previous: Mapping[str, Entry],
+    seen: Iterable[Seen],
+    *,
+    batch_size: int = BATCH_SIZE,
+    ids_follow_content: bool = False,
+    now: dt.datetime,
+) -> dict[str, Entry]:
+    """Merge what was seen into the ledger, and put new live tracks into new batches.
+
+    Parameters
+    ----------
+    previous : mapping of str to Entry
+        The ledger so far, by ``song_id``.
+    seen : iterable of Seen
+        Every track the manifest or scan names now.
+    batch_size : int
+        Most tracks in a new batch.
+    ids_follow_content : bool
+        True for a scanned folder: a file at a new path whose content is that of a file that vanished
+        is the same track, moved, and keeps its id and results.
+    now : datetime
+        Time to record.
+
+    Returns
+    -------
+    dict of str to Entry
+        The new ledger: the named tracks in their order, then the removed ones.
+
+    Raises
+    ------
+    LibraryVanishedError
+        There were live tracks, and not one is left.
+    """
+    tracks = list(seen)
+    if ids_follow_content:
+        tracks = _follow_moves(previous, tracks)
+    ledger = {track.song_id: _entry(previous.get(track.song_id), track, now) for track in tracks}
+    _refuse_vanished(previous, ledger)
+    for song_id, entry in previous.items():
+        if song_id not in ledger:
+            ledger[song_id] = _removed(entry, now)
+    return _with_batches(ledger, batch_size)
+
+
+def _follow_moves(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
+    named = {track.song_id for track in tracks}
+    gone = {
+        entry.content_sha256: song_id
+        for song_id, entry in previous.items()
+        if song_id not in named and entry.content_sha256 is not None
+    }
+    followed = []
+    for track in tracks:
+        is_new = track.song_id not in previous and isinstance(track.outcome, Measurement)
+        old_id = gone.pop(track.outcome.content_sha256, None) if is_new else None  # type: ignore[union-attr]
+        followed.append(replace(track, song_id=old_id) if old_id else track)
+    return followed
+
+
+def _entry(old: Entry | None, track: Seen, now: dt.datetime) -> Entry:
+    entry = _new_entry(old, track, now)
+    # An entry that says the same as before is the entry from before: nothing downstream need look at it.
+    return old if old and replace(entry, changed_at=old.changed_at) == old else entry
+
+
+def _new_entry(old: Entry | None, track: Seen, now: dt.datetime) -> Entry:
+    batch = old.batch if old else None
+    outcome = track.outcome
+    if isinstance(outcome, TrackFailure):
+        status: Status = "missing" if outcome.code == FailureCode.MISSING else "rejected"
+        known = old or Entry(track.song_id, track.audio_path, status)
+        return replace(
+            known,
+            audio_path=track.audio_path,
+            status=status,
+            failure_code=str(outcome.code),
+            failure_message=outcome.message,
+            changed_at=now,
+        )
+    rejection = outcome.rejection
+    return Entry(
+        song_id=track.song_id,
+        audio_path=track.audio_path,
+        status="rejected" if rejection else "live",
+        batch=batch,
+        file_path=outcome.file_path,
+        duration_s=outcome.declared_duration_s,
+        sample_rate_hz=outcome.sample_rate_hz,
+        channels=outcome.channels,
+        codec=outcome.codec,
+        size_bytes=outcome.stat.size_bytes,
+        mtime_ns=outcome.stat.mtime_ns,
+        content_sha256=outcome.content_sha256,
+        failure_code=str(rejection.code) if rejection else None,
+        failure_message=rejection.message if rejection else None,
+        changed_at=now,
+    )
+
+
+def _removed(entry: Entry, now: dt.datetime) -> Entry:
+    if entry.status == "removed":
+        return entry
+    return replace(entry, status="removed", failure_code=None, failure_message=None, changed_at=now)
+
+
+def _refuse_vanished(previous: Mapping[str, Entry], ledger: Mapping[str, Entry]) -> None:
+    before = sum(entry.status == "live" for entry in previous.values())
+    if before and not any(entry.status in ("live", "rejected") for entry in ledger.values()):
+        raise LibraryVanishedError(
+            f"all {before} tracks of the library have vanished at once; the ledger is left as it was. "
+            "Check that the drive is mounted and the library root is right. If the tracks are really gone, "
+            "start a new data folder."
+        )
+
+
+def _with_batches(ledger: dict[str, Entry], batch_size: int) -> dict[str, Entry]:
+    new = [entry for entry in ledger.values() if entry.status == "live" and entry.batch is None]
+    used = [int(entry.batch.removeprefix("batch-")) for entry in ledger.values() if entry.batch]
+    first = max(used, default=0) + 1
+    for position, entry in enumerate(new):
+        key = f"batch-{first + position // batch_size:06d}"
+        ledger[entry.song_id] = replace(entry, batch=key)
+    return ledger

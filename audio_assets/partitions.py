@@ -1,0 +1,47 @@
+"""The batch partition: an immutable set of tracks, numbered by the ledger."""
+
+import re
+from collections.abc import Iterable
+
+import dagster as dg
+
+track_batches = dg.DynamicPartitionsDefinition(name="track_batch")
+
+_KEY = re.compile(r"batch-\d{6,}")
+_MOST_KEYS_A_CALL = 10_000
+
+
+class PartitionKeyError(Exception):
+    """A partition key that no batch of ours can have; Dagster itself would accept it."""
+
+
+def register_batches(instance: dg.DagsterInstance, keys: Iterable[str]) -> list[str]:
+    """Make batches known to Dagster.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Where partitions are kept.
+    keys : iterable of str
+        Every batch of the ledger; those that are known already are left alone.
+
+    Returns
+    -------
+    list of str
+        The keys that were new.
+
+    Raises
+    ------
+    PartitionKeyError
+        A key is not of the form ``batch-000123``.
+    """
+    wanted = list(keys)
+    for key in wanted:
+        if not _KEY.fullmatch(key):
+            raise PartitionKeyError(f"{key!r} is not a batch key (batch- and six digits)")
+    assert track_batches.name is not None
+    known = set(instance.get_dynamic_partitions(track_batches.name))
+    new = [key for key in wanted if key not in known]
+    for start in range(0, len(new), _MOST_KEYS_A_CALL):
+        instance.add_dynamic_partitions(track_batches.name, new[start : start + _MOST_KEYS_A_CALL])
+    return new

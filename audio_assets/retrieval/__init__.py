@@ -1,0 +1,9 @@
+"""Finding the nearest tracks: the index and the search over it.
+
+What belongs here: building, querying and validating an index of centred, unit vectors. What does not:
+how the vectors came about (``embeddings``) or where they are kept (``warehouse``).
+"""
+
+from audio_assets.retrieval.index import QueryError, RetrievalIndex
+
+__all__ = ["QueryError", "RetrievalIndex"]

@@ -1,0 +1,43 @@
+"""Where results are kept: the Parquet record that is written, the DuckDB doors that are read.
+
+What belongs here: schemas, atomic writes, the journal of a running batch, the views, publishing and the
+exported files. What does not: how a number is computed.
+"""
+
+from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
+from audio_assets.warehouse.doors import connect_live, write_catalog
+from audio_assets.warehouse.exports import export_notebook_files
+from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
+from audio_assets.warehouse.publish import (
+    LINK_NAME,
+    Publication,
+    PublishError,
+    publication_is_current,
+    publish,
+)
+from audio_assets.warehouse.record import Record, RecordError
+from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
+
+__all__ = [
+    "FEATURE_COLUMNS",
+    "LINK_NAME",
+    "PUBLISHED",
+    "RECORD",
+    "BatchSummary",
+    "Column",
+    "Outcome",
+    "Publication",
+    "PublishError",
+    "Record",
+    "RecordError",
+    "arrow_schema",
+    "complete_batch",
+    "connect_live",
+    "export_notebook_files",
+    "ledger_from_table",
+    "ledger_to_table",
+    "pending",
+    "publication_is_current",
+    "publish",
+    "write_catalog",
+]

@@ -1,0 +1,76 @@
+"""The two doors to the tables: SQL over the live record, and the published generation.
+
+`views.sql` defines every table once. The live door (`catalog.sql`) opens those views in memory and locks
+nothing; publishing (`publish`) writes the same views down as native tables.
+"""
+
+import glob
+from importlib import resources
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from audio_assets.warehouse.files import atomic_path
+from audio_assets.warehouse.record import Record
+from audio_assets.warehouse.schemas import FEATURE_COLUMNS
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def sql_literal(text: str) -> str:
+    """Quote text as a SQL string, for the few statements that take no bound parameter."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def views_sql(record: Record) -> str:
+    """Statements that define the tables as views over a record."""
+    folder = glob.escape(str(record.root.resolve())).replace("'", "''")
+    features = ", ".join(column.name for column in FEATURE_COLUMNS)
+    return Template(_read("views.sql")).substitute(record=folder, features=features)
+
+
+def macros_sql() -> str:
+    """Statements that define the macros of both doors."""
+    return _read("macros.sql")
+
+
+def write_catalog(record: Record, path: Path) -> None:
+    """Write the file that opens the live record: ``duckdb -init catalog.sql``.
+
+    Parameters
+    ----------
+    record : Record
+        The record; its empty tables are made where missing.
+    path : Path
+        File to write.
+    """
+    record.initialise()
+    with atomic_path(path) as temporary:
+        temporary.write_text(views_sql(record) + "\n" + macros_sql(), encoding="utf-8")
+
+
+def connect_live(record: Record) -> "duckdb.DuckDBPyConnection":
+    """Connect to the live record in memory.
+
+    Parameters
+    ----------
+    record : Record
+        The record; its empty tables are made where missing.
+
+    Returns
+    -------
+    duckdb.DuckDBPyConnection
+        Holds the views and macros of the catalog; nothing on disk is locked.
+    """
+    import duckdb
+
+    record.initialise()
+    connection = duckdb.connect(":memory:")
+    connection.execute(views_sql(record))
+    connection.execute(macros_sql())
+    return connection
+
+
+def _read(name: str) -> str:
+    return resources.files("audio_assets.warehouse").joinpath(name).read_text(encoding="utf-8")

@@ -1,0 +1,91 @@
+"""The four files that notebooks read: byte layouts of other people's code, rows in manifest order."""
+
+import glob
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from audio_assets.embeddings import EMBEDDING_DIM
+from audio_assets.warehouse.doors import connect_live, sql_literal
+from audio_assets.warehouse.files import atomic_path
+from audio_assets.warehouse.record import Record
+from audio_assets.warehouse.schemas import FEATURE_COLUMNS
+
+if TYPE_CHECKING:
+    import duckdb
+
+FEATURES_CSV = "merge_audio_features.csv"
+EMBEDDINGS_NPZ = "embeddings/clap_embeddings.npz"
+NORMALIZED_NPZ = "embeddings/clap_embeddings_normalized.npz"
+INDEX_NPZ = "embeddings/clap_index.npz"
+
+
+def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
+    """Write the feature table as CSV and the embeddings and index as NPZ.
+
+    Parameters
+    ----------
+    record : Record
+        The record.
+    folder : Path
+        Where to write; each file is replaced whole.
+
+    Returns
+    -------
+    dict of str to int
+        Rows by file name. The index is left out where none was built yet.
+    """
+    with connect_live(record) as connection:
+        _order_by_manifest(connection, record)
+        rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV)}
+        for name, table in (
+            (EMBEDDINGS_NPZ, "clap_embeddings"),
+            (NORMALIZED_NPZ, "clap_embeddings_normalized"),
+        ):
+            ids, vectors = _vectors(connection, table)
+            rows[name] = _write_npz(folder / name, track_ids=ids, embeddings=vectors)
+        mean = connection.execute("SELECT mean FROM retrieval_index_info").fetchone()
+        if mean is not None:
+            ids, vectors = _vectors(connection, "retrieval_index")
+            centre = np.asarray(mean[0], dtype=np.float32)
+            rows[INDEX_NPZ] = _write_npz(folder / INDEX_NPZ, track_ids=ids, embeddings=vectors, mean=centre)
+    return rows
+
+
+def _order_by_manifest(connection: "duckdb.DuckDBPyConnection", record: Record) -> None:
+    connection.execute(
+        "CREATE TEMP TABLE manifest_order AS SELECT song_id, file_row_number AS position "
+        "FROM read_parquet(?, file_row_number = true)",
+        [glob.escape(str(record.path("track_manifest")))],
+    )
+
+
+def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path) -> int:
+    columns = ", ".join(("song_id", *(column.name for column in FEATURE_COLUMNS)))
+    with atomic_path(path) as temporary:
+        row = connection.execute(
+            f"COPY (SELECT {columns} FROM audio_features "  # noqa: S608
+            "JOIN manifest_order USING (song_id) ORDER BY position) "
+            f"TO {sql_literal(str(temporary))} (FORMAT csv, HEADER)"
+        ).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def _vectors(
+    connection: "duckdb.DuckDBPyConnection", table: str
+) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]]:
+    arrow = connection.sql(
+        f"SELECT song_id, embedding FROM {table} JOIN manifest_order USING (song_id) ORDER BY position"  # noqa: S608
+    ).to_arrow_table()
+    ids = np.array(arrow["song_id"].to_pylist(), dtype=np.str_)
+    flat = arrow["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+    return ids, flat.astype(np.float32, copy=False).reshape(len(ids), EMBEDDING_DIM)
+
+
+def _write_npz(path: Path, **arrays: npt.NDArray[np.generic]) -> int:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return len(arrays["track_ids"])

@@ -1,0 +1,158 @@
+"""Publishing: the views over the record, written down as one DuckDB file and switched in whole.
+
+Readers open ``warehouse.duckdb``, a symbolic link to the newest generation. A reader that has an older
+generation open keeps reading it; nobody ever waits for anybody.
+"""
+
+import datetime as dt
+import os
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from audio_assets.warehouse.doors import connect_live, macros_sql, sql_literal
+from audio_assets.warehouse.files import TEMPORARY_PREFIX
+from audio_assets.warehouse.record import Record
+from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED
+
+if TYPE_CHECKING:
+    import duckdb
+
+LINK_NAME = "warehouse.duckdb"
+KEPT_GENERATIONS = 3
+
+_PRIMARY_KEYS = {"track_failures": "song_id, stage", "batches": "batch"}
+_WITHOUT_KEY = frozenset({"retrieval_index_info"})
+_VECTOR_TABLES = ("clap_embeddings", "clap_embeddings_normalized", "retrieval_index")
+
+
+class PublishError(Exception):
+    """The record holds something that must not reach readers; the generation in place stays."""
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A generation that was switched in."""
+
+    path: Path
+    generation: str
+    row_counts: dict[str, int]
+    size_bytes: int
+    elapsed_s: float
+
+
+def publish(record: Record, data_dir: Path) -> Publication:
+    """Build a generation from the record and make it the one that readers open.
+
+    Parameters
+    ----------
+    record : Record
+        The record.
+    data_dir : Path
+        Folder that holds the generations and the link.
+
+    Returns
+    -------
+    Publication
+        What was published.
+
+    Raises
+    ------
+    PublishError
+        A number is NaN or infinite, or a vector has no length.
+    """
+    started = time.monotonic()
+    with FileLock(data_dir / ".publish.lock"):
+        generation = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")
+        path = data_dir / f"warehouse-{generation}.duckdb"
+        building = data_dir / f"{TEMPORARY_PREFIX}{generation}.duckdb"
+        try:
+            row_counts = _build(record, building)
+            building.replace(path)
+        finally:
+            building.unlink(missing_ok=True)
+            building.with_name(building.name + ".wal").unlink(missing_ok=True)
+        _switch_link(data_dir / LINK_NAME, path.name)
+        _drop_old_generations(data_dir, keep=path)
+    return Publication(path, generation, row_counts, path.stat().st_size, time.monotonic() - started)
+
+
+def publication_is_current(record: Record, data_dir: Path) -> bool:
+    """Whether nothing was recorded since the generation in place was built."""
+    link = data_dir / LINK_NAME
+    if not link.exists():
+        return False
+    newest = max((path.stat().st_mtime_ns for path in record.root.rglob("part.parquet")), default=0)
+    return newest <= link.stat().st_mtime_ns
+
+
+def _build(record: Record, path: Path) -> dict[str, int]:
+    connection = connect_live(record)
+    try:
+        # The storage version lets DuckDB command lines older than the library read the file.
+        connection.execute(
+            f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')"
+        )
+        counts = {name: _write_table(connection, name) for name in PUBLISHED}
+        _refuse_bad_numbers(connection)
+        connection.execute("USE generation")
+        connection.execute(macros_sql())
+        connection.execute("USE memory")
+        connection.execute("DETACH generation")
+    finally:
+        connection.close()
+    return counts
+
+
+def _write_table(connection: "duckdb.DuckDBPyConnection", name: str) -> int:
+    comment, columns = PUBLISHED[name]
+    table = f"generation.{name}"
+    key = _PRIMARY_KEYS.get(name, "song_id")
+    order = "" if name in _WITHOUT_KEY else f" ORDER BY {key}"
+    connection.execute(f"CREATE TABLE {table} AS SELECT * FROM memory.{name}{order}")  # noqa: S608
+    if name not in _WITHOUT_KEY:
+        connection.execute(f"ALTER TABLE {table} ADD PRIMARY KEY ({key})")
+    connection.execute(f"COMMENT ON TABLE {table} IS {sql_literal(comment)}")
+    present = {row[0] for row in connection.execute(f"DESCRIBE {table}").fetchall()}
+    for column in columns:
+        if column.name in present:
+            text = sql_literal(column.comment)
+            connection.execute(f"COMMENT ON COLUMN {table}.{column.name} IS {text}")
+    row = connection.execute(f"SELECT count(*) FROM {table}").fetchone()  # noqa: S608
+    assert row is not None
+    return int(row[0])
+
+
+def _refuse_bad_numbers(connection: "duckdb.DuckDBPyConnection") -> None:
+    finite = " AND ".join(f"coalesce(isfinite({column.name}), true)" for column in FEATURE_COLUMNS)
+    conditions = {"audio_features": f"NOT ({finite})"}
+    for name in _VECTOR_TABLES:
+        norm = "array_inner_product(embedding, embedding)"
+        conditions[name] = f"NOT isfinite({norm}) OR {norm} <= 1e-24"
+    for name, bad in conditions.items():
+        rows = connection.execute(
+            f"SELECT song_id FROM generation.{name} WHERE {bad} ORDER BY song_id LIMIT 5"  # noqa: S608
+        ).fetchall()
+        if rows:
+            raise PublishError(
+                f"{name} holds NaN, infinite or zero-length rows, such as {', '.join(r[0] for r in rows)}; "
+                "materialise their batches again. The generation in place was kept."
+            )
+
+
+def _switch_link(link: Path, target: str) -> None:
+    temporary = link.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    temporary.symlink_to(target)
+    temporary.replace(link)
+
+
+def _drop_old_generations(data_dir: Path, keep: Path) -> None:
+    generations = sorted(data_dir.glob("warehouse-*.duckdb"))
+    for path in generations[:-KEPT_GENERATIONS]:
+        if path != keep:
+            path.unlink(missing_ok=True)
+            Path(f"{os.fspath(path)}.wal").unlink(missing_ok=True)

@@ -1,0 +1,186 @@
+"""The columns of every table: one place that the Parquet record, DuckDB and the Dagster UI all read.
+
+The record keeps *outcomes*: a row for every track that was tried, with either its numbers or the reason
+why there are none. The tables that people query are the views over it in ``views.sql``.
+"""
+
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from audio_assets.embeddings import EMBEDDING_DIM
+from audio_assets.features import FEATURES
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column with what a person needs to read it; ``unit`` is empty where there is none."""
+
+    name: str
+    type: pa.DataType
+    description: str
+    unit: str = ""
+
+    @property
+    def comment(self) -> str:
+        """Description with the unit in brackets, as stored in DuckDB."""
+        return f"{self.description} [{self.unit}]" if self.unit else self.description
+
+
+_TIME = pa.timestamp("us", tz="UTC")
+_VECTOR = pa.list_(pa.float32(), EMBEDDING_DIM)
+
+SONG_ID = Column("song_id", pa.string(), "Id of the track; unique, never a number")
+_SHA256 = Column("content_sha256", pa.string(), "SHA-256 of the file's bytes when this row was made")
+_EMBEDDING = Column("embedding", _VECTOR, "The vector, 512 dimensions")
+
+LEDGER: tuple[Column, ...] = (
+    SONG_ID,
+    Column("audio_path", pa.string(), "Path as the manifest gives it"),
+    Column("status", pa.string(), "live, rejected (there but unusable), missing (not on disk) or removed"),
+    Column("batch", pa.string(), "Partition the track belongs to, for ever; NULL until it was live once"),
+    Column("file_path", pa.string(), "Resolved path, relative to the library root"),
+    Column("duration_s", pa.float64(), "Length that the file's header declares", "s"),
+    Column("sample_rate_hz", pa.int64(), "Sample rate of the file", "Hz"),
+    Column("channels", pa.int64(), "Channels of the file"),
+    Column("codec", pa.string(), "Codec of the file, such as mp3, flac, vorbis, pcm_s16"),
+    Column("size_bytes", pa.int64(), "Size of the file", "bytes"),
+    Column("mtime_ns", pa.int64(), "Modification time of the file, since 1970", "ns"),
+    Column("content_sha256", pa.string(), "SHA-256 of the file's bytes"),
+    Column("failure_code", pa.string(), "Why the track is not live"),
+    Column("failure_message", pa.string(), "The reason in words"),
+    Column("changed_at", _TIME, "When anything else in this row last changed"),
+)
+
+_OUTCOME: tuple[Column, ...] = (
+    SONG_ID,
+    _SHA256,
+    Column("computed_at", _TIME, "When this row was made"),
+    Column("elapsed_s", pa.float64(), "Wall time spent on the track", "s"),
+    Column("failure_code", pa.string(), "Why there are no numbers; NULL where there are"),
+    Column("failure_message", pa.string(), "The reason in words"),
+)
+
+_DECODING: tuple[Column, ...] = (
+    Column("decoder", pa.string(), "Library that decoded the file: soundfile or pyav"),
+    Column("declared_duration_s", pa.float64(), "Length that the file declares", "s"),
+    Column("decoded_duration_s", pa.float64(), "Length that was decoded", "s"),
+)
+
+FEATURE_COLUMNS: tuple[Column, ...] = tuple(
+    Column(feature.name, pa.float64(), feature.description, "" if feature.unit == "1" else feature.unit)
+    for feature in FEATURES
+)
+
+SETTING_COLUMNS: tuple[Column, ...] = (
+    Column("model_id", pa.string(), "CLAP checkpoint: hub id, or path of a local one"),
+    Column("revision", pa.string(), "Pinned commit of the checkpoint"),
+    Column("weights_sha256", pa.string(), "SHA-256 of the weights file"),
+    Column("windowing", pa.string(), "Rule by which 10-s windows were cut and pooled"),
+    Column("precision", pa.string(), "Arithmetic of the audio tower"),
+    Column("backend", pa.string(), "Library that ran the model"),
+)
+
+RECORD: dict[str, tuple[Column, ...]] = {
+    "track_manifest": LEDGER,
+    "audio_features": (
+        *_OUTCOME,
+        Column("extractor_version", pa.string(), "Version of the feature extractor"),
+        *_DECODING,
+        *FEATURE_COLUMNS,
+    ),
+    "clap_embeddings": (
+        *_OUTCOME,
+        Column("settings_version", pa.string(), "Digest of the six settings that follow"),
+        *SETTING_COLUMNS,
+        Column("n_windows", pa.int64(), "10-s windows that were averaged"),
+        *_DECODING,
+        _EMBEDDING,
+    ),
+    "clap_embeddings_normalized": (
+        SONG_ID,
+        _SHA256,
+        Column("computed_at", _TIME, "When this row was made"),
+        Column("failure_code", pa.string(), "Why there is no vector; NULL where there is"),
+        Column("failure_message", pa.string(), "The reason in words"),
+        _EMBEDDING,
+    ),
+    "retrieval_index": (SONG_ID, _SHA256, _EMBEDDING),
+}
+
+PUBLISHED: dict[str, tuple[str, tuple[Column, ...]]] = {
+    "manifest": (
+        "Every track the library names, with all columns of the user's manifest and what was measured",
+        LEDGER,
+    ),
+    "audio_features": (
+        "56 rhythm, spectral and tonal features of every track that could be analysed",
+        (SONG_ID, *FEATURE_COLUMNS),
+    ),
+    "audio_features_provenance": (
+        "From which bytes, by which extractor and when each feature row was made",
+        (
+            SONG_ID,
+            _SHA256,
+            Column("extractor_version", pa.string(), "Version of the feature extractor"),
+            Column("computed_at", _TIME, "When the row was made"),
+            Column("elapsed_s", pa.float64(), "Wall time spent on the track", "s"),
+            *_DECODING,
+        ),
+    ),
+    "clap_embeddings": (
+        "Raw CLAP audio embeddings, L2-normalised per track, with the settings that made them",
+        (
+            SONG_ID,
+            _EMBEDDING,
+            Column("n_windows", pa.int64(), "10-s windows that were averaged"),
+            *SETTING_COLUMNS,
+            _SHA256,
+            Column("computed_at", _TIME, "When the row was made"),
+        ),
+    ),
+    "clap_embeddings_normalized": (
+        "CLAP embeddings minus the mean over all tracks, then each of unit length",
+        (SONG_ID, _EMBEDDING),
+    ),
+    "retrieval_index": (
+        "Vectors to search: score = inner product with a centred, normalised query",
+        (SONG_ID, _EMBEDDING),
+    ),
+    "retrieval_index_info": (
+        "One row: the mean that queries are centred with, and what the index was built from",
+        (
+            Column("mean", _VECTOR, "Mean of all raw embeddings in the index; subtract it from a query"),
+            Column("n_tracks", pa.int64(), "Tracks in the index"),
+            *SETTING_COLUMNS,
+        ),
+    ),
+    "track_failures": (
+        "Every track that has no row in a table, and why",
+        (
+            SONG_ID,
+            Column("stage", pa.string(), "manifest, features, embedding or normalisation"),
+            Column("code", pa.string(), "Reason, to group by"),
+            Column("message", pa.string(), "The reason in words"),
+            _SHA256,
+            Column("failed_at", _TIME, "When it failed"),
+        ),
+    ),
+    "batches": (
+        "The partitions: how much of each is done",
+        (
+            Column("batch", pa.string(), "Partition key"),
+            Column("n_tracks", pa.int64(), "Tracks ever put into the batch"),
+            Column("n_live", pa.int64(), "Tracks of it that are there now"),
+            Column("n_features", pa.int64(), "Live tracks with features"),
+            Column("n_feature_failures", pa.int64(), "Live tracks that could not be analysed"),
+            Column("n_embeddings", pa.int64(), "Live tracks with an embedding"),
+            Column("n_embedding_failures", pa.int64(), "Live tracks that could not be embedded"),
+        ),
+    ),
+}
+
+
+def arrow_schema(name: str) -> pa.Schema:
+    """Arrow schema of a record table, without the manifest's carried columns."""
+    return pa.schema([(column.name, column.type) for column in RECORD[name]])

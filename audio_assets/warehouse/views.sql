@@ -1,0 +1,116 @@
+-- The tables of audio-assets as views over the Parquet record.
+-- The published warehouse.duckdb is these views written down; both doors answer alike.
+-- $record stands for the record's folder.
+
+CREATE OR REPLACE VIEW manifest AS
+SELECT * EXCLUDE (mtime_ns)
+FROM read_parquet('$record/track_manifest/part.parquet')
+WHERE status <> 'removed';
+
+CREATE OR REPLACE VIEW live_tracks AS
+SELECT song_id, content_sha256, batch
+FROM read_parquet('$record/track_manifest/part.parquet')
+WHERE status = 'live';
+
+CREATE OR REPLACE VIEW feature_outcomes AS
+SELECT *
+FROM read_parquet('$record/audio_features/**/*.parquet', hive_partitioning = false)
+SEMI JOIN live_tracks USING (song_id, content_sha256);
+
+CREATE OR REPLACE VIEW embedding_outcomes AS
+SELECT *
+FROM read_parquet('$record/clap_embeddings/**/*.parquet', hive_partitioning = false)
+SEMI JOIN live_tracks USING (song_id, content_sha256);
+
+CREATE OR REPLACE VIEW normalisation_outcomes AS
+SELECT *
+FROM read_parquet('$record/clap_embeddings_normalized/part.parquet')
+SEMI JOIN live_tracks USING (song_id, content_sha256);
+
+CREATE OR REPLACE VIEW audio_features AS
+SELECT song_id, $features
+FROM feature_outcomes
+WHERE failure_code IS NULL;
+
+CREATE OR REPLACE VIEW audio_features_provenance AS
+SELECT song_id, content_sha256, extractor_version, computed_at, elapsed_s,
+       decoder, declared_duration_s, decoded_duration_s
+FROM feature_outcomes
+WHERE failure_code IS NULL;
+
+CREATE OR REPLACE VIEW clap_embeddings AS
+SELECT song_id, embedding::FLOAT[512] AS embedding, n_windows,
+       model_id, revision, weights_sha256, windowing, precision, backend,
+       content_sha256, computed_at
+FROM embedding_outcomes
+WHERE failure_code IS NULL;
+
+CREATE OR REPLACE VIEW clap_embeddings_normalized AS
+SELECT song_id, embedding::FLOAT[512] AS embedding
+FROM normalisation_outcomes
+WHERE failure_code IS NULL;
+
+CREATE OR REPLACE VIEW retrieval_index AS
+SELECT song_id, embedding::FLOAT[512] AS embedding
+FROM read_parquet('$record/retrieval_index/part.parquet')
+SEMI JOIN live_tracks USING (song_id, content_sha256);
+
+CREATE OR REPLACE VIEW retrieval_index_info AS
+WITH pairs AS (
+    SELECT decode(key) AS name, decode(value) AS text
+    FROM parquet_kv_metadata('$record/retrieval_index/part.parquet')
+)
+SELECT max(text) FILTER (name = 'mean')::FLOAT[512] AS mean,
+       max(text) FILTER (name = 'n_tracks')::BIGINT AS n_tracks,
+       max(text) FILTER (name = 'model_id') AS model_id,
+       max(text) FILTER (name = 'revision') AS revision,
+       max(text) FILTER (name = 'weights_sha256') AS weights_sha256,
+       max(text) FILTER (name = 'windowing') AS windowing,
+       max(text) FILTER (name = 'precision') AS precision,
+       max(text) FILTER (name = 'backend') AS backend
+FROM pairs
+HAVING max(text) FILTER (name = 'mean') IS NOT NULL;
+
+CREATE OR REPLACE VIEW track_failures AS
+SELECT song_id, 'manifest' AS stage, failure_code AS code, failure_message AS message,
+       content_sha256, changed_at AS failed_at
+FROM manifest
+WHERE failure_code IS NOT NULL
+UNION ALL
+SELECT song_id, 'features', failure_code, failure_message, content_sha256, computed_at
+FROM feature_outcomes
+WHERE failure_code IS NOT NULL
+UNION ALL
+SELECT song_id, 'embedding', failure_code, failure_message, content_sha256, computed_at
+FROM embedding_outcomes
+WHERE failure_code IS NOT NULL
+UNION ALL
+SELECT song_id, 'normalisation', failure_code, failure_message, content_sha256, computed_at
+FROM normalisation_outcomes
+WHERE failure_code IS NOT NULL;
+
+CREATE OR REPLACE VIEW batches AS
+WITH tracks AS (
+    SELECT batch, count(*) AS n_tracks, count(*) FILTER (status = 'live') AS n_live
+    FROM read_parquet('$record/track_manifest/part.parquet')
+    WHERE batch IS NOT NULL
+    GROUP BY batch
+),
+features AS (
+    SELECT batch, count(*) FILTER (failure_code IS NULL) AS n_ok, count(failure_code) AS n_failed
+    FROM feature_outcomes JOIN live_tracks USING (song_id)
+    GROUP BY batch
+),
+embeddings AS (
+    SELECT batch, count(*) FILTER (failure_code IS NULL) AS n_ok, count(failure_code) AS n_failed
+    FROM embedding_outcomes JOIN live_tracks USING (song_id)
+    GROUP BY batch
+)
+SELECT batch, n_tracks, n_live,
+       coalesce(features.n_ok, 0) AS n_features,
+       coalesce(features.n_failed, 0) AS n_feature_failures,
+       coalesce(embeddings.n_ok, 0) AS n_embeddings,
+       coalesce(embeddings.n_failed, 0) AS n_embedding_failures
+FROM tracks
+LEFT JOIN features USING (batch)
+LEFT JOIN embeddings USING (batch);

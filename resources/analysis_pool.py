@@ -1,0 +1,23 @@
+"""The worker processes that touch audio files, since what decodes or analyses them may crash or hang."""
+
+import os
+
+import dagster as dg
+from pydantic import Field
+
+from audio_assets.audio import IsolatedPool
+
+
+class AnalysisPool(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """How many tracks are worked on at once, and for how long at most."""
+
+    workers: int = Field(
+        default=0, ge=0, description="Worker processes, each with one thread; 0 for one a core."
+    )
+    track_timeout_s: float = Field(
+        default=600.0, gt=0, description="A track that takes longer fails as timed_out [s]."
+    )
+
+    def open(self) -> IsolatedPool:
+        """Start the workers; to be used as a context manager."""
+        return IsolatedPool(workers=self.workers or os.cpu_count() or 1, timeout_s=self.track_timeout_s)

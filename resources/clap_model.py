@@ -1,0 +1,136 @@
+"""The CLAP model as a Dagster resource.
+
+What belongs here: the settings a deployment may change, one load a process, and saying loudly when the
+loaded weights mean nothing. What does not: finding, running and judging models (``audio_assets.embeddings``).
+"""
+
+import threading
+import time
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from audio_assets.embeddings import (
+    DEFAULT_MODEL_ID,
+    DEFAULT_REVISION,
+    Checkpoint,
+    ClapEncoder,
+    EmbeddingSettings,
+    ModelError,
+    ModelHealth,
+    Windowing,
+    check_model_health,
+    resolve_checkpoint,
+    resolve_precision,
+)
+
+_EncoderKey = tuple[Checkpoint, str, str, int]
+_LOCK = threading.RLock()
+_ENCODERS: dict[_EncoderKey, ClapEncoder] = {}
+_HEALTH: dict[Checkpoint, ModelHealth] = {}
+
+
+class ModelUnhealthyError(ModelError):
+    """Under `strict`: the weights look untrained or are known to mean nothing."""
+
+
+class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """One CLAP model, loaded at most once a process."""
+
+    model_id: str = Field(
+        default=DEFAULT_MODEL_ID,
+        description="Name on the model hub, or a local folder (config.json, model.safetensors, processor).",
+    )
+    revision: str = Field(
+        default=DEFAULT_REVISION,
+        description="Pinned commit of the hub's repository; ignored for a local folder.",
+    )
+    device: str = Field(default="auto", description="auto (cuda, else mps, else cpu) or a torch device.")
+    precision: str = Field(
+        default="auto",
+        description="auto, float32 or bfloat16. Part of every embedding's version; auto is float32.",
+    )
+    batch_size: int = Field(
+        default=8, ge=1, description="Windows in one forward pass: speed and memory, not the result."
+    )
+    max_windows: int = Field(
+        default=6,
+        ge=1,
+        description="10-second windows a track, spread over it. Part of every embedding's version.",
+    )
+    cache_dir: str = Field(
+        default="~/.cache/audio-assets/models",
+        description="Where downloaded models are kept; shared by libraries.",
+    )
+    offline: bool = Field(
+        default=False, description="Never touch the network: a missing model is an error at once."
+    )
+    strict: bool = Field(
+        default=False,
+        description="Refuse a model that looks untrained or carries no meaning, instead of warning.",
+    )
+
+    def checkpoint(self) -> Checkpoint:
+        """Weights on this machine, downloaded if needed and allowed."""
+        return resolve_checkpoint(
+            self.model_id, self.revision, Path(self.cache_dir).expanduser(), offline=self.offline
+        )
+
+    def settings(self) -> EmbeddingSettings:
+        """Name what decides an embedding; hashes the weights but loads no torch."""
+        checkpoint = self.checkpoint()
+        return EmbeddingSettings(
+            model_id=checkpoint.model_id,
+            revision=checkpoint.revision,
+            weights_sha256=checkpoint.weights_sha256,
+            windowing=Windowing(self.max_windows),
+            precision=resolve_precision(self.precision),
+        )
+
+    def health(self) -> ModelHealth:
+        """Whether the weights look trained; measured once a process."""
+        checkpoint = self.checkpoint()
+        with _LOCK:
+            if checkpoint not in _HEALTH:
+                _HEALTH[checkpoint] = check_model_health(checkpoint)
+            return _HEALTH[checkpoint]
+
+    def encoder(self) -> ClapEncoder:
+        """Give the loaded model: equal settings give the same object in one process.
+
+        Raises
+        ------
+        ModelError
+            Missing or unusable weights; under `strict` also unhealthy ones (`ModelUnhealthyError`).
+        """
+        key = (self.checkpoint(), self.device, resolve_precision(self.precision), self.batch_size)
+        with _LOCK:
+            if self.strict:
+                self._require_health()
+            if key not in _ENCODERS:
+                _ENCODERS[key] = self._load(*key)
+            return _ENCODERS[key]
+
+    def concerns(self) -> tuple[str, ...]:
+        """Every reason not to trust this model's vectors, as sentences; empty when there is none."""
+        if self.checkpoint().carries_meaning:
+            return self.health().problems
+        demo = f"{self.model_id} is a demo checkpoint with random weights: its embeddings carry no meaning."
+        return (demo, *self.health().problems)
+
+    def _require_health(self) -> None:
+        if concerns := self.concerns():
+            raise ModelUnhealthyError("Refused under strict. " + " ".join(concerns))
+
+    def _load(self, checkpoint: Checkpoint, device: str, precision: str, batch_size: int) -> ClapEncoder:
+        log = dg.get_dagster_logger("clap")
+        started = time.perf_counter()
+        encoder = ClapEncoder(checkpoint, device=device, precision=precision, batch_size=batch_size)
+        elapsed_s = time.perf_counter() - started
+        log.info(
+            f"Loaded {checkpoint.model_id} on {encoder.device} ({encoder.precision}) in {elapsed_s:.1f} s"
+        )
+        for concern in self.concerns():
+            log.warning(f"DO NOT TRUST THESE EMBEDDINGS: {concern}")
+        return encoder

@@ -1,0 +1,44 @@
+"""The data folder: the record that assets write, and the doors that people read through."""
+
+from pathlib import Path
+
+import dagster as dg
+from pydantic import Field
+
+from audio_assets.library import Entry
+from audio_assets.warehouse import Record, ledger_from_table, write_catalog
+
+
+class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Everything that is kept, below one folder."""
+
+    data_dir: str = Field(description="Folder of the record, the published warehouse.duckdb and the exports.")
+
+    @property
+    def path(self) -> Path:
+        """The data folder."""
+        return Path(self.data_dir).expanduser().resolve()
+
+    @property
+    def record(self) -> Record:
+        """The Parquet record."""
+        return Record(self.path / "record")
+
+    @property
+    def exports_path(self) -> Path:
+        """Folder of the files for notebooks."""
+        return self.path / "exports"
+
+    def prepare(self) -> None:
+        """Make the empty tables and ``catalog.sql``, so that every table can be queried from the start."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_catalog(self.record, self.path / "catalog.sql")
+
+    def ledger(self) -> list[Entry]:
+        """Every track the library ever had, in manifest order."""
+        table = self.record.read("track_manifest")
+        return [] if table is None else ledger_from_table(table)
+
+    def live_tracks(self, batch: str | None = None) -> list[Entry]:
+        """Tracks that are to be analysed, in manifest order; of one batch if one is given."""
+        return [entry for entry in self.ledger() if entry.status == "live" and batch in (None, entry.batch)]

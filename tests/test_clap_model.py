@@ -1,0 +1,107 @@
+"""The CLAP model as a resource: one load a process, settings without torch, loud about bad weights."""
+
+import logging
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from transformers import ClapConfig
+from transformers import ClapModel as StockClapModel
+
+from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+from audio_assets.embeddings import ModelMissingError
+from resources import clap_model
+from resources.clap_model import ClapModel, ModelUnhealthyError
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory) -> Path:
+    return build_demo_checkpoint(tmp_path_factory.mktemp("models") / "demo")
+
+
+@pytest.fixture
+def fresh_process(monkeypatch):
+    """The state of a process that has loaded nothing yet."""
+    monkeypatch.setattr(clap_model, "_ENCODERS", {})
+    monkeypatch.setattr(clap_model, "_HEALTH", {})
+
+
+@pytest.fixture
+def untrained_folder(demo_folder, tmp_path) -> Path:
+    folder = Path(shutil.copytree(demo_folder, tmp_path / "untrained"))
+    StockClapModel(ClapConfig.from_pretrained(folder)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def warnings(caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("dagster"), "propagate", True)
+    return lambda: [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_equal_settings_share_one_encoder(demo_folder):
+    first = ClapModel(model_id=str(demo_folder)).encoder()
+    assert ClapModel(model_id=str(demo_folder)).encoder() is first
+    assert ClapModel(model_id=str(demo_folder), max_windows=3).encoder() is first
+    assert ClapModel(model_id=str(demo_folder), precision="float32").encoder() is first
+    assert ClapModel(model_id=str(demo_folder), precision="bfloat16").encoder() is not first
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_threads_that_ask_at_once_share_one_load(demo_folder):
+    resources = [ClapModel(model_id=str(demo_folder)) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        encoders = list(pool.map(ClapModel.encoder, resources))
+    assert len({id(encoder) for encoder in encoders}) == 1
+
+
+def test_settings_need_no_torch(demo_folder):
+    code = (
+        "import sys; from resources.clap_model import ClapModel;"
+        f"print(ClapModel(model_id={str(demo_folder)!r}).settings().version);"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert printed.strip() == ClapModel(model_id=str(demo_folder)).settings().version
+
+
+def test_settings_follow_the_weights_and_the_windows(demo_folder, untrained_folder):
+    settings = ClapModel(model_id=str(demo_folder)).settings()
+    assert settings.windowing.max_windows == 6
+    assert settings.precision == "float32"
+    others = [
+        ClapModel(model_id=str(demo_folder), max_windows=3),
+        ClapModel(model_id=str(untrained_folder)),
+    ]
+    assert settings.version not in {other.settings().version for other in others}
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_model_without_meaning_is_announced_once(demo_folder, warnings):
+    for _ in range(2):
+        ClapModel(model_id=str(demo_folder)).encoder()
+    (message,) = warnings()
+    assert "DO NOT TRUST" in message
+    assert "no meaning" in message
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_an_untrained_model_is_announced_with_its_siblings(untrained_folder, warnings):
+    ClapModel(model_id=str(untrained_folder)).encoder()
+    assert sum("laion/larger_clap_general" in message for message in warnings()) == 3
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_strict_refuses_even_when_already_loaded(demo_folder):
+    ClapModel(model_id=str(demo_folder)).encoder()
+    with pytest.raises(ModelUnhealthyError, match="no meaning"):
+        ClapModel(model_id=str(demo_folder), strict=True).encoder()
+
+
+def test_the_default_model_is_the_named_one_and_missing_offline(tmp_path):
+    with pytest.raises(ModelMissingError, match="audio-assets model fetch --model laion/larger_clap_music"):
+        ClapModel(cache_dir=str(tmp_path), offline=True).settings()

@@ -1,0 +1,478 @@
+"""Embeddings: windows, encoder, pooling, statistics, normalisation, checkpoints and model health."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor
+
+from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+from audio_assets.embeddings import (
+    DEFAULT_MODEL_ID,
+    DEFAULT_REVISION,
+    SAMPLE_RATE_HZ,
+    WINDOW_SAMPLES,
+    Checkpoint,
+    ClapEncoder,
+    CosineStatistics,
+    EmbeddingSettings,
+    MeanAccumulator,
+    ModelMissingError,
+    ModelUnusableError,
+    Windowing,
+    audio_cone,
+    centre_and_normalise,
+    check_model_health,
+    checkpoints,
+    cut_windows,
+    pool_windows,
+    resolve_checkpoint,
+    resolve_precision,
+    sanity_record,
+)
+from audio_assets.failures import FailureCode, TrackFailure
+
+
+@pytest.fixture(scope="module")
+def demo_folder(tmp_path_factory) -> Path:
+    return build_demo_checkpoint(tmp_path_factory.mktemp("models") / "demo")
+
+
+@pytest.fixture(scope="module")
+def checkpoint(demo_folder) -> Checkpoint:
+    return local_checkpoint(demo_folder)
+
+
+@pytest.fixture(scope="module")
+def encoder(checkpoint) -> ClapEncoder:
+    return ClapEncoder(checkpoint, device="cpu", batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def windows() -> np.ndarray:
+    return np.stack([tone(10.0, 110.0 * 1.3**k, seed=k) for k in range(6)])
+
+
+@pytest.fixture
+def copied(demo_folder, tmp_path) -> Path:
+    return Path(shutil.copytree(demo_folder, tmp_path / "copied"))
+
+
+def local_checkpoint(folder: Path) -> Checkpoint:
+    return resolve_checkpoint(str(folder), "ignored", Path("unused"), offline=True)
+
+
+def tone(duration_s: float, f0_hz: float, seed: int) -> np.ndarray:
+    time_s = np.arange(round(duration_s * SAMPLE_RATE_HZ)) / SAMPLE_RATE_HZ
+    partials = sum(np.sin(2 * np.pi * f0_hz * k * time_s) / k for k in range(1, 6))
+    noise = np.random.default_rng(seed).standard_normal(len(time_s)) * 0.02 * (seed + 1)
+    return (0.2 * partials * np.exp(-(time_s % 0.5) * 5) + noise).astype(np.float32)
+
+
+def as_pickle_only(folder: Path) -> Path:
+    """Replace the weights by what torch.save makes of them."""
+    pickle_path = folder / "pytorch_model.bin"
+    torch.save(load_file(folder / "model.safetensors"), pickle_path)
+    (folder / "model.safetensors").unlink()
+    return pickle_path
+
+
+# --- windows
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "max_windows", "starts_s"),
+    [
+        (10.0, 6, [0]),
+        (10.04, 6, [0.02]),
+        (12.0, 6, [0, 2]),
+        (30.0, 6, [0, 10, 20]),
+        (30.04, 6, [0.00667, 10.02, 20.0333]),
+        (30.0, 2, [2.5, 17.5]),
+        (90.0, 6, [2.5, 17.5, 32.5, 47.5, 62.5, 77.5]),
+    ],
+)
+def test_windows_are_spread_over_the_track(duration_s, max_windows, starts_s):
+    position = np.arange(round(duration_s * SAMPLE_RATE_HZ), dtype=np.float32)
+    windows = cut_windows(position, Windowing(max_windows))
+    assert windows.dtype == np.float32
+    np.testing.assert_allclose(windows[:, 0] / SAMPLE_RATE_HZ, starts_s, atol=1e-4)
+    assert (windows[:, -1] - windows[:, 0] == WINDOW_SAMPLES - 1).all()
+
+
+@pytest.mark.parametrize("duration_s", [0.001, 1.0, 3.3, 9.999])
+def test_short_tracks_are_padded_as_the_stock_extractor_does(duration_s):
+    samples = tone(duration_s, 220.0, seed=1)
+    extractor = ClapFeatureExtractor(truncation="rand_trunc", padding="repeatpad")
+    (window,) = cut_windows(samples, Windowing())
+    stock, ours = (extractor(x, sampling_rate=SAMPLE_RATE_HZ)["input_features"][0] for x in (samples, window))
+    np.testing.assert_array_equal(ours, stock)
+
+
+def test_no_samples_is_a_track_failure():
+    with pytest.raises(TrackFailure) as caught:
+        cut_windows(np.empty(0, np.float32), Windowing())
+    assert caught.value.code is FailureCode.TOO_SHORT
+
+
+def test_no_windows_is_refused():
+    with pytest.raises(ValueError, match="at least 1"):
+        Windowing(0)
+
+
+# --- encoder
+
+
+def test_embedding_equals_the_stock_model(demo_folder, encoder, windows):
+    model = ClapModel.from_pretrained(demo_folder).eval()
+    processor = ClapProcessor.from_pretrained(demo_folder)
+    inputs = processor(audio=list(windows), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
+    with torch.inference_mode():
+        stock = model.get_audio_features(**inputs).pooler_output.numpy()
+    np.testing.assert_allclose(encoder.embed_windows(windows), stock, atol=1e-6)
+
+
+def test_text_embedding_equals_the_stock_model(demo_folder, encoder):
+    texts = ["slow piano", "fast and angry metal with loud drums"]
+    model = ClapModel.from_pretrained(demo_folder).eval()
+    tokens = ClapProcessor.from_pretrained(demo_folder)(text=texts, padding=True, return_tensors="pt")
+    with torch.inference_mode():
+        stock = model.get_text_features(**tokens).pooler_output.numpy()
+    np.testing.assert_allclose(encoder.embed_texts(texts), stock, atol=1e-6)
+
+
+def test_overlong_text_is_cut_off_and_no_text_is_no_row(encoder):
+    assert np.isfinite(encoder.embed_texts(["jazz " * 5000])).all()
+    assert encoder.embed_texts([]).shape == (0, 512)
+
+
+def test_same_windows_same_vectors_in_any_batch(encoder, windows):
+    first = encoder.embed_windows(windows)
+    np.testing.assert_array_equal(encoder.embed_windows(windows), first)
+    one_by_one = np.concatenate([encoder.embed_windows(window[np.newaxis]) for window in windows[::-1]])
+    np.testing.assert_allclose(one_by_one[::-1], first, atol=1e-5)
+    assert encoder.embed_windows(windows[:0]).shape == (0, 512)
+
+
+def test_long_track_gives_the_same_vector_whatever_the_random_state(encoder):
+    track = np.concatenate([tone(7.0, f0_hz, seed=3) for f0_hz in (110, 220, 330, 440, 550)])
+    vectors = []
+    for seed in (1, 2):
+        np.random.seed(seed)  # noqa: NPY002 - the stock extractor crops with this very state
+        vectors.append(pool_windows(encoder.embed_windows(cut_windows(track, Windowing()))))
+    np.testing.assert_array_equal(*vectors)
+
+
+def test_different_sounds_get_different_vectors(encoder, windows):
+    assert sanity_record(encoder.embed_windows(windows)).mean_pairwise_cosine < 0.98
+
+
+def test_bfloat16_points_the_same_way(checkpoint, encoder, windows):
+    rough = ClapEncoder(checkpoint, device="cpu", precision="bfloat16").embed_windows(windows)
+    cosines = (rough * encoder.embed_windows(windows)).sum(axis=1)
+    assert 0.999 < cosines.min() < cosines.max() < 1 - 1e-8
+
+
+@pytest.mark.parametrize("n_samples", [WINDOW_SAMPLES - 1, WINDOW_SAMPLES + 1])
+def test_windows_that_could_be_cropped_are_refused(encoder, n_samples):
+    with pytest.raises(ValueError, match="480000"):
+        encoder.embed_windows(np.zeros((1, n_samples), np.float32))
+
+
+def test_fused_models_are_refused(copied):
+    path = copied / "processor_config.json"
+    path.write_text(path.read_text().replace("rand_trunc", "fusion"))
+    with pytest.raises(ModelUnusableError, match="fused"):
+        ClapEncoder(local_checkpoint(copied))
+
+
+def test_weights_without_a_parameter_are_refused(copied):
+    state = load_file(copied / "model.safetensors")
+    del state["audio_projection.linear2.bias"]
+    save_file(state, copied / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ModelUnusableError, match=r"audio_projection\.linear2\.bias"):
+        ClapEncoder(local_checkpoint(copied))
+
+
+def test_version_names_what_changes_the_vectors_and_nothing_else():
+    settings = EmbeddingSettings("laion/x", "abc", "0" * 64, Windowing(6), "float32")
+    moved = dataclasses.replace(settings, model_id="/elsewhere", revision="local")
+    assert moved.version == settings.version
+    changes = [{"windowing": Windowing(3)}, {"precision": "bfloat16"}, {"weights_sha256": "1" * 64}]
+    versions = {dataclasses.replace(settings, **change).version for change in changes}
+    assert len(versions | {settings.version}) == 4
+
+
+def test_unknown_precision_is_refused():
+    with pytest.raises(ValueError, match="float16"):
+        resolve_precision("float16")
+
+
+# --- pooling
+
+
+def test_pooling_weighs_windows_equally_and_gives_unit_length():
+    x, y = np.eye(512, dtype=np.float32)[:2]
+    pooled = pool_windows(np.stack([x, 100 * y]))
+    np.testing.assert_allclose(pooled[:2], np.sqrt(0.5), rtol=1e-6)
+    assert pooled.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([[np.nan, 1.0]], FailureCode.NON_FINITE_RESULT),
+        ([[np.inf, 1.0]], FailureCode.NON_FINITE_RESULT),
+        ([[0.0, 0.0], [1.0, 0.0]], FailureCode.ZERO_NORM),
+        ([[1.0, 0.0], [-1.0, 0.0]], FailureCode.ZERO_NORM),
+    ],
+)
+def test_pooling_refuses_vectors_without_direction(rows, code):
+    with pytest.raises(TrackFailure) as caught:
+        pool_windows(np.array(rows, np.float32))
+    assert caught.value.code is code
+
+
+# --- statistics
+
+
+def cone(n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal((n, 512)) * 0.3 + rng.standard_normal(512)).astype(np.float32)
+
+
+@pytest.mark.parametrize("n", [2, 3, 150])
+def test_cosine_statistics_equal_brute_force(n):
+    vectors = cone(n)
+    unit = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    cosines = (unit @ unit.T)[np.triu_indices(n, 1)]
+    statistics = CosineStatistics()
+    for block in np.array_split(vectors, [1, n // 2]):
+        statistics.update(block)
+    assert statistics.mean == pytest.approx(cosines.mean(), abs=1e-12)
+    assert statistics.std == pytest.approx(cosines.std(), abs=1e-7)
+    singular = np.linalg.svd(unit, compute_uv=False)
+    share = singular / singular.sum()
+    assert statistics.effective_rank == pytest.approx(np.exp(-(share * np.log(share)).sum()), rel=1e-9)
+
+
+@pytest.mark.parametrize(("vectors", "rank"), [(np.eye(7, 512), 7.0), (np.ones((7, 512)), 1.0)])
+def test_effective_rank_counts_directions(vectors, rank):
+    assert sanity_record(vectors).effective_rank == pytest.approx(rank)
+
+
+@pytest.mark.parametrize("n", [0, 1])
+def test_too_few_rows_have_no_pairwise_values(n):
+    record = sanity_record(cone(2)[:n])
+    assert (record.n_samples, record.n_dims) == (n, 512)
+    assert record.mean_pairwise_cosine is record.std_pairwise_cosine is None
+    assert (record.effective_rank is None) == (n == 0)
+
+
+def test_sanity_record_flags_bad_rows_and_measures_the_others():
+    good = cone(5)
+    bad = np.zeros((3, 512), np.float32)
+    bad[0, 3], bad[1, 3] = np.nan, np.inf
+    record = sanity_record(np.concatenate([bad, good]))
+    assert (record.n_samples, record.has_nan, record.has_inf, record.has_zero_norm) == (8, True, True, True)
+    clean = sanity_record(good)
+    assert (clean.has_nan, clean.has_inf, clean.has_zero_norm) == (False, False, False)
+    assert record.mean_pairwise_cosine == clean.mean_pairwise_cosine
+
+
+# --- normalisation
+
+
+def test_normalised_rows_are_centred_and_of_unit_length():
+    raw = cone(200)
+    batches = [MeanAccumulator.of(batch) for batch in np.array_split(raw, 3)]
+    merged = batches[0].merge(batches[1]).merge(batches[2])
+    assert merged.count == 200
+    np.testing.assert_allclose(merged.mean, raw.mean(axis=0, dtype=np.float64), atol=1e-14)
+    normalised, kept = centre_and_normalise(raw, merged.mean)
+    assert kept.all()
+    np.testing.assert_allclose(np.linalg.norm(normalised, axis=1), 1, atol=1e-6)
+    lengths = np.linalg.norm(raw - merged.mean, axis=1, keepdims=True)
+    np.testing.assert_allclose((normalised * lengths).mean(axis=0), 0, atol=1e-6)
+    assert (
+        sanity_record(raw).mean_pairwise_cosine > 0.8 > 0.1 > sanity_record(normalised).mean_pairwise_cosine
+    )
+
+
+def test_a_row_equal_to_the_mean_is_left_out_and_never_divided():
+    raw = cone(3)
+    with np.errstate(all="raise"):
+        normalised, kept = centre_and_normalise(raw, raw[1].astype(np.float64))
+    assert kept.tolist() == [True, False, True]
+    assert not normalised[1].any()
+
+
+@pytest.mark.parametrize("n", [1, 3, 1000])
+def test_a_library_of_one_sound_has_no_normalised_row(n):
+    raw = np.repeat(cone(1), n, axis=0)
+    _, kept = centre_and_normalise(raw, MeanAccumulator.of(raw).mean)
+    assert not kept.any()
+
+
+def test_no_vectors_have_no_mean():
+    with pytest.raises(ValueError, match="undefined"):
+        _ = MeanAccumulator.of(np.empty((0, 512), np.float32)).mean
+
+
+# --- checkpoints
+
+
+def test_missing_model_says_what_to_run(tmp_path):
+    with pytest.raises(
+        ModelMissingError, match="audio-assets model fetch --model laion/larger_clap_music"
+    ) as caught:
+        resolve_checkpoint(DEFAULT_MODEL_ID, DEFAULT_REVISION, tmp_path, offline=True)
+    assert "--clap-model PATH" in str(caught.value)
+
+
+def test_no_network_is_a_missing_model_within_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    started = time.monotonic()
+    with pytest.raises(ModelMissingError, match=r"could not be downloaded .*audio-assets model fetch"):
+        resolve_checkpoint(DEFAULT_MODEL_ID, DEFAULT_REVISION, tmp_path, offline=False)
+    assert time.monotonic() - started < 8
+
+
+@pytest.mark.parametrize("model_id", ["/no/such/folder", "../../etc/x", "name", "a/b/c", "laion/..", ""])
+def test_a_name_that_is_no_model_is_refused_before_any_download(model_id, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_download_once", lambda *_: pytest.fail("tried to download"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ModelMissingError, ModelUnusableError)):
+        resolve_checkpoint(model_id, DEFAULT_REVISION, tmp_path, offline=False)
+
+
+def test_local_pickle_is_refused(copied):
+    as_pickle_only(copied)
+    with pytest.raises(ModelUnusableError, match=r"pytorch_model\.bin only"):
+        local_checkpoint(copied)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "processor_config.json", "tokenizer.json"]
+)
+def test_incomplete_folder_names_the_missing_file(copied, name):
+    (copied / name).unlink()
+    with pytest.raises(ModelUnusableError, match=name):
+        local_checkpoint(copied)
+
+
+def test_weights_cut_short_are_refused(copied):
+    weights = (copied / "model.safetensors").read_bytes()
+    (copied / "model.safetensors").write_bytes(weights[:-1000])
+    with pytest.raises(ModelUnusableError, match="damaged"):
+        local_checkpoint(copied)
+
+
+def test_conversion_reads_nothing_under_another_hash(copied, monkeypatch):
+    pickle_path = as_pickle_only(copied)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("read an unverified pickle"))
+    with pytest.raises(ModelUnusableError, match="sha256"):
+        checkpoints.convert_pickle(pickle_path, "0" * 64)
+    assert sorted(p.name for p in copied.glob("*.bin")) == ["pytorch_model.bin"]
+    assert not (copied / "model.safetensors").exists()
+
+
+def test_conversion_keeps_the_weights(copied, encoder, windows):
+    pickle_path = as_pickle_only(copied)
+    checkpoints.convert_pickle(pickle_path, checkpoints.file_sha256(pickle_path))
+    assert not pickle_path.exists()
+    converted = ClapEncoder(local_checkpoint(copied), device="cpu").embed_windows(windows[:2])
+    np.testing.assert_allclose(converted, encoder.embed_windows(windows[:2]), atol=1e-6)
+
+
+@pytest.fixture
+def hub(copied, monkeypatch):
+    """A model hub that serves the demo checkpoint as a pickle, and nothing else."""
+    pickle_path = as_pickle_only(copied)
+
+    def snapshot_download(model_id, *, revision, local_dir, allow_patterns):
+        wanted = [path for path in copied.iterdir() if any(path.match(pattern) for pattern in allow_patterns)]
+        Path(local_dir, ".cache").mkdir(parents=True)
+        for path in wanted:
+            shutil.copy(path, local_dir)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", lambda *_, **__: None)
+    return pickle_path
+
+
+def test_the_known_pickle_is_fetched_converted_and_found_again_offline(hub, tmp_path, monkeypatch):
+    key = (DEFAULT_MODEL_ID, DEFAULT_REVISION)
+    monkeypatch.setitem(checkpoints._KNOWN_PICKLES, key, checkpoints.file_sha256(hub))
+    fetched = resolve_checkpoint(*key, tmp_path / "cache", offline=False)
+    assert fetched.path.name == f"laion--larger_clap_music@{DEFAULT_REVISION}"
+    assert not list(tmp_path.glob("cache/**/*.bin"))
+    assert resolve_checkpoint(*key, tmp_path / "cache", offline=True) == fetched
+    assert ClapEncoder(fetched).checkpoint is fetched
+
+
+def test_a_download_with_another_hash_never_becomes_a_model(hub, tmp_path):
+    with pytest.raises(ModelUnusableError, match="sha256"):
+        resolve_checkpoint(DEFAULT_MODEL_ID, DEFAULT_REVISION, tmp_path / "cache", offline=False)
+    with pytest.raises(ModelMissingError):
+        resolve_checkpoint(DEFAULT_MODEL_ID, DEFAULT_REVISION, tmp_path / "cache", offline=True)
+
+
+def test_an_unknown_pickle_is_not_even_downloaded(hub, tmp_path):
+    with pytest.raises(ModelUnusableError, match="pickle only"):
+        resolve_checkpoint("someone/else", "abc", tmp_path / "cache", offline=False)
+    assert not list(tmp_path.glob("cache/**/*.bin"))
+
+
+# --- demo checkpoint
+
+
+def test_demo_checkpoint_says_it_means_nothing(checkpoint, encoder, copied):
+    assert not encoder.carries_meaning
+    config = json.loads((copied / "config.json").read_text())
+    del config["audio_assets_demo_checkpoint"]
+    (copied / "config.json").write_text(json.dumps(config))
+    assert local_checkpoint(copied).carries_meaning
+
+
+def test_equal_seeds_give_equal_weights(checkpoint, tmp_path):
+    again, other = (build_demo_checkpoint(tmp_path / str(seed), seed) for seed in (0, 1))
+    assert local_checkpoint(again).weights_sha256 == checkpoint.weights_sha256
+    assert local_checkpoint(other).weights_sha256 != checkpoint.weights_sha256
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1"]
+
+
+# --- health
+
+
+def test_demo_checkpoint_shows_no_sign_of_being_untrained(checkpoint):
+    assert check_model_health(checkpoint).problems == ()
+
+
+def test_untrained_weights_are_caught(copied):
+    ClapModel(ClapConfig.from_pretrained(copied)).save_pretrained(copied)
+    health = check_model_health(local_checkpoint(copied))
+    assert health.text_projection_bias_all_zero
+    assert health.batch_norm_untouched
+    assert health.mean_prompt_cosine > 0.95
+    assert len(health.problems) == 3
+    assert all("laion/larger_clap_general@ada0c23a" in problem for problem in health.problems)
+
+
+@pytest.mark.parametrize(("mean", "is_cone"), [(None, False), (0.5, False), (0.8, False), (0.943, True)])
+def test_audio_cone(mean, is_cone):
+    assert (audio_cone(mean) is not None) == is_cone
+
+
+def test_importing_the_package_is_light():
+    code = "import sys, audio_assets.embeddings; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-c", code], check=True)
