@@ -11,7 +11,6 @@ from audio_assets.assets import (
     track_manifest,
     warehouse_tables,
 )
-from audio_assets.partitions import track_batches
 
 # One process a run: the heavy work is in the pool's processes, and a second layer of them would load
 # the model again for every step.
@@ -25,7 +24,6 @@ refresh_manifest = dg.define_asset_job(
 analyse_batch = dg.define_asset_job(
     "analyse_batch",
     dg.AssetSelection.assets(audio_features, clap_embeddings),
-    partitions_def=track_batches,
     description="Features and embeddings of one batch of tracks.",
 )
 rebuild_retrieval = dg.define_asset_job(

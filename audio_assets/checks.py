@@ -24,7 +24,7 @@ from audio_assets.corpus import load_index, raw_corpus, vectors_of
 from audio_assets.embeddings import audio_cone, sanity_record
 from audio_assets.features import FEATURES
 from audio_assets.partitions import track_batches
-from audio_assets.warehouse import LINK_NAME, connect_live
+from audio_assets.warehouse import EXPORTED_TABLES, LINK_NAME, connect_live, exported_ids
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -378,26 +378,16 @@ def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=notebook_exports)
 def exports_load(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """The NPZ files load without pickle, and their rows are those of the tables."""
-    import pandas as pd
-
+    """The NPZ files load without pickle, and the rows of all files are those of the tables."""
     folder = warehouse.exports_path
     problems = []
     with connect_live(warehouse.record) as connection:
-        for name, table in (
-            ("clap_embeddings", "clap_embeddings"),
-            ("clap_embeddings_normalized", "clap_embeddings_normalized"),
-            ("clap_index", "retrieval_index"),
-        ):
-            expected = {row[0] for row in connection.execute(f"SELECT song_id FROM {table}").fetchall()}  # noqa: S608
-            with np.load(folder / "embeddings" / f"{name}.npz", allow_pickle=False) as file:
-                if set(file["track_ids"].tolist()) != expected:
-                    problems.append(f"{name}.npz has other tracks than {table}")
-        frame = pd.read_csv(folder / "merge_audio_features.csv", dtype={"song_id": str})
-        expected = {row[0] for row in connection.execute("SELECT song_id FROM audio_features").fetchall()}
-    if set(frame["song_id"]) != expected or list(frame.columns[1:]) != [f.name for f in FEATURES]:
-        problems.append("merge_audio_features.csv has other tracks or columns than audio_features")
-    return _result(problems, rows=len(frame))
+        for name, table in EXPORTED_TABLES.items():
+            query = f"SELECT song_id FROM {table}"  # noqa: S608
+            expected = {row[0] for row in connection.execute(query).fetchall()}
+            if exported_ids(folder / name) != expected:
+                problems.append(f"{name} has other tracks than {table}")
+    return _result(problems)
 
 
 CHECKS = (

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_NOTHING_ANALYSED = 3
 
+_SCAN_TIMEOUT_S = 600.0
 _SHOWN = 20
 _SHOWN_ITEMS = 4
 _UNFINISHED_BATCHES = """
@@ -100,11 +101,11 @@ DEFAULT_DATA = Path("data")
 @app.command()
 def scan(library: LibraryDir, manifest: ManifestFile = None, data: DataDir = DEFAULT_DATA) -> None:
     """Look at the library and say what a run would take in; writes nothing."""
+    from audio_assets.audio import IsolatedPool
     from audio_assets.intake import take_in
-    from resources.analysis_pool import AnalysisPool
 
     tracks = _library(library, manifest)
-    with AnalysisPool().open() as pool:
+    with IsolatedPool(workers=os.cpu_count() or 1, timeout_s=_SCAN_TIMEOUT_S) as pool:
         intake = take_in(
             _warehouse(data).record,
             tracks.root_path,

@@ -24,12 +24,12 @@ MANIFEST_VARIABLE = "AUDIO_ASSETS_MANIFEST"
 MODEL_VARIABLE = "AUDIO_ASSETS_CLAP_MODEL"
 
 
-def build_defs(**resource_overrides: dg.ConfigurableResource[object]) -> dg.Definitions:
+def build_defs(**resource_overrides: object) -> dg.Definitions:
     """Assemble the code location.
 
     Parameters
     ----------
-    **resource_overrides : ConfigurableResource
+    **resource_overrides
         Resources to use in place of those that the environment configures, by name: ``library``,
         ``warehouse``, ``analysis_pool``, ``clap_model``, ``progress``.
 
@@ -47,7 +47,7 @@ def build_defs(**resource_overrides: dg.ConfigurableResource[object]) -> dg.Defi
     )
 
 
-def _resources_from_environment() -> dict[str, dg.ConfigurableResource[object]]:
+def _resources_from_environment() -> dict[str, object]:
     data_dir = Path(os.environ.get(DATA_VARIABLE, "data")).expanduser().resolve()
     return {
         "library": TrackLibrary(

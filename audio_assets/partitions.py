@@ -1,9 +1,14 @@
 """The batch partition: an immutable set of tracks, numbered by the ledger."""
 
 import re
+import warnings
 from collections.abc import Iterable
 
 import dagster as dg
+
+# Partitioned checks and backfill policies are previews in Dagster; its version is pinned for that reason.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
 track_batches = dg.DynamicPartitionsDefinition(name="track_batch")
 

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from pydantic import PrivateAttr
 from rich import progress as rich_progress
 from rich.console import Console
 
@@ -14,14 +13,8 @@ from resources.progress import Progress
 class ProgressBar(Progress):
     """Shows tracks done, rate and time to go as a bar; the run's log gets its lines as well."""
 
-    _bars: rich_progress.Progress = PrivateAttr()
-
-    @classmethod
-    def over(cls, bars: rich_progress.Progress) -> "ProgressBar":
-        """Make one that draws into a given display."""
-        made = cls()
-        made._bars = bars
-        return made
+    def __init__(self, bars: rich_progress.Progress) -> None:
+        self._bars = bars
 
     def start(self, label: str, total: int, log: logging.Logger) -> Callable[[], None]:
         """Begin a bar; arguments as for `Progress.start`."""
@@ -46,4 +39,4 @@ def progress_bar(console: Console) -> Iterator[ProgressBar]:
         rich_progress.TimeRemainingColumn(),
     )
     with rich_progress.Progress(*columns, console=console) as bars:
-        yield ProgressBar.over(bars)
+        yield ProgressBar(bars)

@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from audio_assets.audio import IsolatedPool
+from audio_assets.features import PRELOAD
 
 
 class AnalysisPool(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -20,4 +21,5 @@ class AnalysisPool(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(self) -> IsolatedPool:
         """Start the workers; to be used as a context manager."""
-        return IsolatedPool(workers=self.workers or os.cpu_count() or 1, timeout_s=self.track_timeout_s)
+        workers = self.workers or os.cpu_count() or 1
+        return IsolatedPool(workers=workers, timeout_s=self.track_timeout_s, preload=PRELOAD)

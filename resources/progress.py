@@ -4,14 +4,16 @@ import logging
 import time
 from collections.abc import Callable
 
-import dagster as dg
-from pydantic import Field
+
+_LOG_EVERY_S = 10.0
 
 
-class Progress(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Logs tracks done, rate and time to go."""
+class Progress:
+    """Logs tracks done, rate and time to go.
 
-    every_s: float = Field(default=10.0, description="Time between two lines in the log [s].")
+    A plain object and not a configurable resource: Dagster makes those anew for each run, and a subclass
+    has to keep the display it draws into.
+    """
 
     def start(self, label: str, total: int, log: logging.Logger) -> Callable[[], None]:
         """Begin a piece of work.
@@ -37,7 +39,7 @@ class Progress(dg.ConfigurableResource):  # type: ignore[type-arg]
             nonlocal done, last
             done += 1
             now = time.monotonic()
-            if now - last >= self.every_s or done == total:
+            if now - last >= _LOG_EVERY_S or done == total:
                 last = now
                 rate = done / (now - started)
                 log.info(f"{label}: {done}/{total}, {rate:.2f} tracks/s, {(total - done) / rate:.0f} s to go")

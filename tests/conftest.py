@@ -1,13 +1,79 @@
 """Fixtures that more than one test module needs."""
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
+import duckdb
 import pytest
 
+from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
 from audio_assets.demo.library import make_demo_library
+from audio_assets.pipeline import Pipeline, RunReport, open_instance
+from resources.analysis_pool import AnalysisPool
+from resources.clap_model import ClapModel
+from resources.progress import Progress
+from resources.track_library import TrackLibrary
+from resources.warehouse import Warehouse
 
 
 @pytest.fixture(scope="session")
 def demo_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo library, made once: ``audio/`` and ``truth.csv``. Read it, never write to it."""
     return make_demo_library(tmp_path_factory.mktemp("library") / "demo")
+
+
+@pytest.fixture(scope="session")
+def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small seeded CLAP checkpoint; its embeddings carry no meaning."""
+    return build_demo_checkpoint(tmp_path_factory.mktemp("model") / "demo-clap")
+
+
+@pytest.fixture(scope="session")
+def tracks(demo_library: Path) -> dict[str, Path]:
+    """Demo tracks by file name, to copy into libraries of a test's own."""
+    return {path.name: path for path in sorted((demo_library / "audio").rglob("*")) if path.is_file()}
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """A library and a data folder of a test's own, and the pipeline over them."""
+
+    library: Path
+    data: Path
+    model: str
+
+    def add(self, source: Path, name: str | None = None) -> Path:
+        """Copy a file into the library."""
+        target = self.library / (name or source.name)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+        return target
+
+    def run(self, manifest: Path | None = None, **overrides: object) -> RunReport:
+        """Run the pipeline as the command line does, in this process."""
+        warehouse = Warehouse(data_dir=str(self.data))
+        warehouse.prepare()
+        settings: dict[str, object] = {"root": str(self.library), **overrides}
+        if manifest:
+            settings["manifest"] = str(manifest)
+        with open_instance(self.data) as instance:
+            return Pipeline(
+                library=TrackLibrary(**settings),
+                warehouse=warehouse,
+                clap_model=ClapModel(model_id=self.model, offline=True),
+                analysis_pool=AnalysisPool(workers=2, track_timeout_s=60),
+                progress=Progress(),
+            ).run(instance)
+
+    def sql(self, query: str) -> list[tuple[object, ...]]:
+        """Query the published tables, read-only, as anyone would."""
+        with duckdb.connect(str((self.data / "warehouse.duckdb").resolve()), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, clap_checkpoint: Path) -> Workplace:
+    library = tmp_path / "music"
+    library.mkdir()
+    return Workplace(library, tmp_path / "data", str(clap_checkpoint))

@@ -39,7 +39,7 @@ def clap_embeddings(
     warehouse: Warehouse,
     analysis_pool: AnalysisPool,
     clap_model: ClapModel,
-    progress: Progress,
+    progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult[None]:
     """Raw CLAP audio embedding of each track of the batch: 512 numbers, unit length.
 

@@ -36,7 +36,7 @@ def audio_features(
     library: TrackLibrary,
     warehouse: Warehouse,
     analysis_pool: AnalysisPool,
-    progress: Progress,
+    progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult[None]:
     """56 rhythm, spectral and tonal features of each track of the batch (librosa and essentia).
 

@@ -15,6 +15,7 @@ The kernel enforces what Python cannot while C code holds the interpreter lock, 
 """
 
 import fcntl
+import importlib
 import multiprocessing
 import os
 import pickle
@@ -34,14 +35,8 @@ R = TypeVar("R")
 Context = ForkServerContext | SpawnContext
 Task = tuple[Callable[[Any], Any], Any]
 
-#: Read by OpenBLAS, MKL, OpenMP, Accelerate and numba: workers times threads must not exceed the cores.
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "VECLIB_MAXIMUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
+#: Module whose import sets the environment to one thread.
+ONE_THREAD = "audio_assets.audio._one_thread"
 
 #: So many workers in a row may die before they are ready; then no track is to blame.
 MAX_FAILED_STARTS = 3
@@ -51,6 +46,9 @@ READY = b""
 
 #: Time for the system to report how a process ended whose pipe has closed.
 EXIT_CODE_WAIT_S = 5.0
+
+#: Time for an idle worker to end by itself.
+STOP_WAIT_S = 2.0
 
 
 class IsolatedPool:
@@ -83,7 +81,7 @@ class IsolatedPool:
 
     def __exit__(self, *_: object) -> None:
         for worker in self._workers:
-            worker.kill()
+            worker.stop()
         self._workers = []
 
     def map_unordered(
@@ -203,13 +201,15 @@ class _Worker:
         return self._process.exitcode
 
     def restart(self) -> None:
-        self.kill()
+        self.stop()
         self._start()
 
-    def kill(self) -> None:
+    def stop(self) -> None:
+        self.connection.close()
+        if not self.task:  # then the closed pipe ends it, and it cleans up after itself
+            self._process.join(STOP_WAIT_S)
         self._process.kill()
         self._process.join()
-        self.connection.close()
         self._lifeline.close()
 
 
@@ -217,7 +217,7 @@ def _start_context(preload: Sequence[str]) -> Context:
     if sys.platform != "linux":
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(preload))
+    context.set_forkserver_preload([ONE_THREAD, *preload])
     return context
 
 
@@ -263,10 +263,8 @@ def _die_with_parent(parent_gone: Connection) -> None:
 def _use_one_thread() -> None:
     import threadpoolctl  # type: ignore[import-untyped]
 
-    os.environ.update(ONE_THREAD)  # for libraries loaded from here on
-    threadpoolctl.threadpool_limits(1)  # for those that the fork server has loaded
-    if "numba" in sys.modules:
-        sys.modules["numba"].config.reload_config()
+    importlib.import_module(ONE_THREAD)  # for libraries that load from here on
+    threadpoolctl.threadpool_limits(1)  # for those that came with numpy, the main module or a preload
 
 
 def _run(task: bytes) -> bytes:

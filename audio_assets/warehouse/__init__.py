@@ -6,7 +6,7 @@ exported files. What does not: how a number is computed.
 
 from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
 from audio_assets.warehouse.doors import connect_live, write_catalog
-from audio_assets.warehouse.exports import export_notebook_files
+from audio_assets.warehouse.exports import EXPORTED_TABLES, export_notebook_files, exported_ids
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
 from audio_assets.warehouse.publish import (
     LINK_NAME,
@@ -19,6 +19,7 @@ from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
 
 __all__ = [
+    "EXPORTED_TABLES",
     "FEATURE_COLUMNS",
     "LINK_NAME",
     "PUBLISHED",
@@ -34,6 +35,7 @@ __all__ = [
     "complete_batch",
     "connect_live",
     "export_notebook_files",
+    "exported_ids",
     "ledger_from_table",
     "ledger_to_table",
     "pending",

@@ -21,6 +21,13 @@ EMBEDDINGS_NPZ = "embeddings/clap_embeddings.npz"
 NORMALIZED_NPZ = "embeddings/clap_embeddings_normalized.npz"
 INDEX_NPZ = "embeddings/clap_index.npz"
 
+EXPORTED_TABLES = {
+    FEATURES_CSV: "audio_features",
+    EMBEDDINGS_NPZ: "clap_embeddings",
+    NORMALIZED_NPZ: "clap_embeddings_normalized",
+    INDEX_NPZ: "retrieval_index",
+}
+
 
 def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
     """Write the feature table as CSV and the embeddings and index as NPZ.
@@ -35,23 +42,34 @@ def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
     Returns
     -------
     dict of str to int
-        Rows by file name. The index is left out where none was built yet.
+        Rows by file name.
     """
     with connect_live(record) as connection:
         _order_by_manifest(connection, record)
         rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV)}
-        for name, table in (
-            (EMBEDDINGS_NPZ, "clap_embeddings"),
-            (NORMALIZED_NPZ, "clap_embeddings_normalized"),
-        ):
-            ids, vectors = _vectors(connection, table)
+        for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ):
+            ids, vectors = _vectors(connection, EXPORTED_TABLES[name])
             rows[name] = _write_npz(folder / name, track_ids=ids, embeddings=vectors)
-        mean = connection.execute("SELECT mean FROM retrieval_index_info").fetchone()
-        if mean is not None:
-            ids, vectors = _vectors(connection, "retrieval_index")
-            centre = np.asarray(mean[0], dtype=np.float32)
-            rows[INDEX_NPZ] = _write_npz(folder / INDEX_NPZ, track_ids=ids, embeddings=vectors, mean=centre)
+        ids, vectors = _vectors(connection, EXPORTED_TABLES[INDEX_NPZ])
+        mean = _index_mean(connection)
+        rows[INDEX_NPZ] = _write_npz(folder / INDEX_NPZ, track_ids=ids, embeddings=vectors, mean=mean)
     return rows
+
+
+def exported_ids(path: Path) -> set[str]:
+    """Read back the track ids of an exported file, as a notebook would."""
+    if path.suffix == ".csv":
+        import pandas as pd
+
+        return set(pd.read_csv(path, dtype={"song_id": str})["song_id"])
+    with np.load(path, allow_pickle=False) as file:
+        return set(file["track_ids"].tolist())
+
+
+def _index_mean(connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float32]:
+    """Mean stored with the index; of no length where there is no index yet."""
+    row = connection.execute("SELECT mean FROM retrieval_index_info").fetchone()
+    return np.asarray(row[0] if row else (), dtype=np.float32)
 
 
 def _order_by_manifest(connection: "duckdb.DuckDBPyConnection", record: Record) -> None:

@@ -1,0 +1,82 @@
+"""Nothing computed is lost to a kill -9, and nothing finished is computed twice."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from conftest import Workplace
+
+from audio_assets.warehouse import Record, arrow_schema
+from audio_assets.warehouse.journal import Journal
+
+
+def start(workplace: Workplace) -> subprocess.Popen[bytes]:
+    command = [
+        *(sys.executable, "-m", "audio_assets", "run"),
+        *("--library", str(workplace.library), "--data", str(workplace.data)),
+        *("--clap-model", workplace.model),
+    ]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def journalled(workplace: Workplace) -> dict[str, object]:
+    """Rows that the running batch has put in safety."""
+    path = Record(workplace.data / "record").path("audio_features", "batch-000001")
+    rows = Journal(path.parent, arrow_schema("audio_features")).rows()
+    return {row["song_id"]: row["computed_at"] for row in rows}
+
+
+def processes_of(session: int) -> list[str]:
+    listed = subprocess.run(
+        ["ps", "-eo", "sid=,pid=,stat=,args="], capture_output=True, text=True, check=True
+    )
+    rows = (line.split(maxsplit=3) for line in listed.stdout.splitlines())
+    return [row[3] for row in rows if int(row[0]) == session and not row[2].startswith("Z")]
+
+
+def test_a_killed_run_loses_nothing_and_repeats_nothing(
+    workplace: Workplace, tracks: dict[str, Path]
+) -> None:
+    for path in tracks.values():
+        workplace.add(path)
+    victim = start(workplace)
+    deadline = time.monotonic() + 120
+    while len(finished := journalled(workplace)) < 6:
+        assert victim.poll() is None, victim.stdout.read().decode()  # type: ignore[union-attr]
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.kill(victim.pid, signal.SIGKILL)
+    victim.wait()
+    deadline = time.monotonic() + 20
+    while processes_of(victim.pid):
+        assert time.monotonic() < deadline, f"left running: {processes_of(victim.pid)}"
+        time.sleep(0.1)
+
+    again = start(workplace)
+    printed = again.communicate(timeout=240)[0].decode()
+    assert again.returncode == 0, printed
+    made = dict(workplace.sql("SELECT song_id, computed_at FROM audio_features_provenance"))
+    assert len(made) == len(tracks)
+    assert {song_id: made[song_id] for song_id in finished} == finished, "finished tracks were computed again"
+    assert workplace.sql("SELECT count(*), count(DISTINCT song_id) FROM clap_embeddings") == [(24, 24)]
+    assert not list(workplace.data.rglob("journal-*")), "the journal outlived its batch"
+
+
+def test_a_torn_journal_gives_its_whole_rows(tmp_path: Path) -> None:
+    schema = arrow_schema("retrieval_index")
+    journal = Journal(tmp_path, schema)
+    with journal.writer() as writer:
+        for song_id in ("a", "b", "c"):
+            writer.append({"song_id": song_id, "content_sha256": "x", "embedding": [1.0] * 512})
+    (file,) = tmp_path.iterdir()
+    whole = file.read_bytes()
+    found = set()
+    for length in [*range(0, len(whole), 97), len(whole)]:
+        file.write_bytes(whole[:length])
+        rows = [row["song_id"] for row in journal.rows()]
+        assert rows == ["a", "b", "c"][: len(rows)]
+        found.add(len(rows))
+    assert found == {0, 1, 2, 3}
