@@ -261,7 +261,7 @@ def _die_with_parent(parent_gone: Connection) -> None:
 
 
 def _use_one_thread() -> None:
-    import threadpoolctl  # type: ignore[import-untyped]
+    import threadpoolctl
 
     importlib.import_module(ONE_THREAD)  # for libraries that load from here on
     threadpoolctl.threadpool_limits(1)  # for those that came with numpy, the main module or a preload
