@@ -14,7 +14,10 @@ PORT       ?= 3000
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test ui check clean
+# Nothing is sent anywhere, whatever instance a tool makes for itself.
+export DAGSTER_DISABLE_TELEMETRY = 1
+
+.PHONY: demo test ui check lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -29,7 +32,8 @@ check: $(INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/dg check defs -w workspace.yaml
+	mkdir -p $(VENV)/dagster && cp audio_assets/dagster.yaml $(VENV)/dagster
+	DAGSTER_HOME=$(abspath $(VENV)/dagster) $(BIN)/dg check defs
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -37,6 +41,15 @@ $(INSTALLED): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
+
+# Resolves pyproject.toml anew. A local version such as +cpu is of this machine only, so it is cut off.
+lock:
+	rm -rf $(VENV)-lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[dev]'
+	echo "# Every package of the environment, pinned; made by 'make lock' from pyproject.toml." > requirements.lock
+	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
+	rm -rf $(VENV)-lock
 
 clean:
 	rm -rf $(VENV)

@@ -31,6 +31,10 @@ class EmptyCorpusError(Exception):
     """There is nothing to centre or to index; the message says what to materialise first."""
 
 
+class SpoiltCorpusError(Exception):
+    """A raw vector is NaN or infinite; one of them would spoil the mean, and by it every other track."""
+
+
 @dataclass(frozen=True)
 class Corpus:
     """Embeddings of all live tracks made with one setting.
@@ -125,6 +129,8 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     ------
     EmptyCorpusError
         No live track has an embedding made with these settings.
+    SpoiltCorpusError
+        A raw vector is not finite; nothing is written.
     """
     raw = raw_corpus(record, live, settings.version)
     if not raw.track_ids:
@@ -132,6 +138,7 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
             f"no live track has an embedding made with settings {settings.version}; "
             "materialise clap_embeddings first"
         )
+    _refuse_spoilt(raw)
     mean = _mean_of(raw.vectors)
     vectors, kept = centre_and_normalise(raw.vectors, mean)
     now = dt.datetime.now(dt.UTC)
@@ -214,6 +221,16 @@ def setting_values(settings: EmbeddingSettings) -> dict[str, str]:
         "precision": settings.precision,
         "backend": settings.backend,
     }
+
+
+def _refuse_spoilt(raw: Corpus) -> None:
+    finite = np.isfinite(raw.vectors).all(axis=1)
+    if not finite.all():
+        spoilt = [song_id for song_id, good in zip(raw.track_ids, finite.tolist(), strict=True) if not good]
+        raise SpoiltCorpusError(
+            f"raw embeddings of {len(spoilt)} tracks hold NaN or infinity, such as {', '.join(spoilt[:5])}; "
+            "materialise their batches of clap_embeddings again"
+        )
 
 
 def _mean_of(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,7 @@ from audio_assets.assets.features import FEATURE_VERSION
 from audio_assets.definitions import build_defs
 from audio_assets.embeddings import ModelError
 from audio_assets.library import Entry
-from audio_assets.warehouse import pending, publication_is_current
+from audio_assets.warehouse import pending, publication_is_current, retrieval_is_current
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
@@ -132,9 +132,10 @@ class Pipeline:
                 *([dg.AssetKey("clap_embeddings")] if work.embeddings else []),
             ]
             self._execute(instance, report, "analyse_batch", work.batch, keys)
-        if not publication_is_current(self._warehouse.record, self._warehouse.path):
-            if self._anything_embedded():
-                self._execute(instance, report, "rebuild_retrieval")
+        record = self._warehouse.record
+        if record.batches("clap_embeddings") and not retrieval_is_current(record):
+            self._execute(instance, report, "rebuild_retrieval")
+        if not publication_is_current(record, self._warehouse.path):
             self._execute(instance, report, "publish_tables")
         return report
 
@@ -164,9 +165,6 @@ class Pipeline:
         except ModelError as error:
             report.failed_jobs.append(f"no embeddings were made: {error}")
             return None
-
-    def _anything_embedded(self) -> bool:
-        return bool(self._warehouse.record.batches("clap_embeddings"))
 
     def _execute(
         self,

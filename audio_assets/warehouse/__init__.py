@@ -5,16 +5,11 @@ exported files. What does not: how a number is computed.
 """
 
 from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
+from audio_assets.warehouse.currency import publication_is_current, retrieval_is_current
 from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import EXPORTED_TABLES, export_notebook_files, exported_ids
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
-from audio_assets.warehouse.publish import (
-    LINK_NAME,
-    Publication,
-    PublishError,
-    publication_is_current,
-    publish,
-)
+from audio_assets.warehouse.publish import LINK_NAME, Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
 
@@ -41,5 +36,6 @@ __all__ = [
     "pending",
     "publication_is_current",
     "publish",
+    "retrieval_is_current",
     "write_catalog",
 ]

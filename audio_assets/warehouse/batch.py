@@ -1,10 +1,11 @@
 """Completing one batch: keep what is still true, compute the rest, record all of it.
 
-A row is still true while the track's bytes and the version that made it are unchanged. Work that an
-earlier, killed run finished is taken from its journal.
+A row is still true while the track's bytes and the version that made it are unchanged and its numbers are
+numbers. Work that an earlier, killed run finished is taken from its journal.
 """
 
 import datetime as dt
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -147,7 +148,17 @@ def _true_rows(
         if (row["song_id"], row["content_sha256"]) in wanted
         and row[version[0]] == version[1]
         and row["failure_code"] not in RETRYABLE
+        and _is_sound(row)
     }
+
+
+def _is_sound(row: dict[str, Any]) -> bool:
+    """Whether no number of a row is NaN or infinite: materialising a spoilt batch again mends it."""
+    for value in row.values():
+        numbers = value if isinstance(value, list) else (value,)
+        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
+            return False
+    return True
 
 
 def _earlier_rows(record: Record, name: str, batch: str) -> Iterator[dict[str, Any]]:

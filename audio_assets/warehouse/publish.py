@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 LINK_NAME = "warehouse.duckdb"
 KEPT_GENERATIONS = 3
 
+_UNIT_TOLERANCE = 1e-4
+
 _PRIMARY_KEYS = {"track_failures": "song_id, stage", "batches": "batch"}
 _WITHOUT_KEY = frozenset({"retrieval_index_info"})
 _VECTOR_TABLES = ("clap_embeddings", "clap_embeddings_normalized", "retrieval_index")
@@ -63,7 +65,7 @@ def publish(record: Record, data_dir: Path) -> Publication:
     Raises
     ------
     PublishError
-        A number is NaN or infinite, or a vector has no length.
+        A number is NaN or infinite, or a vector is not of unit length.
     """
     started = time.monotonic()
     with FileLock(data_dir / ".publish.lock"):
@@ -81,22 +83,11 @@ def publish(record: Record, data_dir: Path) -> Publication:
     return Publication(path, generation, row_counts, path.stat().st_size, time.monotonic() - started)
 
 
-def publication_is_current(record: Record, data_dir: Path) -> bool:
-    """Whether nothing was recorded since the generation in place was built."""
-    link = data_dir / LINK_NAME
-    if not link.exists():
-        return False
-    newest = max((path.stat().st_mtime_ns for path in record.root.rglob("part.parquet")), default=0)
-    return newest <= link.stat().st_mtime_ns
-
-
 def _build(record: Record, path: Path) -> dict[str, int]:
     connection = connect_live(record)
     try:
         # The storage version lets DuckDB command lines older than the library read the file.
-        connection.execute(
-            f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')"
-        )
+        connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
         counts = {name: _write_table(connection, name) for name in PUBLISHED}
         _refuse_bad_numbers(connection)
         connection.execute("USE generation")
@@ -131,16 +122,16 @@ def _refuse_bad_numbers(connection: "duckdb.DuckDBPyConnection") -> None:
     finite = " AND ".join(f"coalesce(isfinite({column.name}), true)" for column in FEATURE_COLUMNS)
     conditions = {"audio_features": f"NOT ({finite})"}
     for name in _VECTOR_TABLES:
-        norm = "array_inner_product(embedding, embedding)"
-        conditions[name] = f"NOT isfinite({norm}) OR {norm} <= 1e-24"
+        squared_norm = "array_inner_product(embedding, embedding)"
+        conditions[name] = f"NOT isfinite({squared_norm}) OR abs({squared_norm} - 1) > {_UNIT_TOLERANCE}"
     for name, bad in conditions.items():
         rows = connection.execute(
             f"SELECT song_id FROM generation.{name} WHERE {bad} ORDER BY song_id LIMIT 5"  # noqa: S608
         ).fetchall()
         if rows:
             raise PublishError(
-                f"{name} holds NaN, infinite or zero-length rows, such as {', '.join(r[0] for r in rows)}; "
-                "materialise their batches again. The generation in place was kept."
+                f"{name} holds NaN, infinity or vectors not of unit length, such as of "
+                f"{', '.join(row[0] for row in rows)}; materialise it again. The generation in place was kept."
             )
 
 
