@@ -382,6 +382,8 @@ def _print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputF
         writer = csv.writer(sys.stdout)
         writer.writerow(names)
         writer.writerows(rows)
+    elif len(set(names)) < len(names):
+        _fail("JSON needs a name of its own for each column; give them with AS")
     else:
         records = [dict(zip(names, row, strict=True)) for row in rows]
         sys.stdout.write(json.dumps(records, default=str, ensure_ascii=False, indent=1) + "\n")

@@ -226,7 +226,7 @@ def setting_values(settings: EmbeddingSettings) -> dict[str, str]:
 def _refuse_spoilt(raw: Corpus) -> None:
     finite = np.isfinite(raw.vectors).all(axis=1)
     if not finite.all():
-        spoilt = [song_id for song_id, good in zip(raw.track_ids, finite.tolist(), strict=True) if not good]
+        spoilt = [raw.track_ids[row] for row in np.flatnonzero(~finite)]
         raise SpoiltCorpusError(
             f"raw embeddings of {len(spoilt)} tracks hold NaN or infinity, such as {', '.join(spoilt[:5])}; "
             "materialise their batches of clap_embeddings again"

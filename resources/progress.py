@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable
 
-
 _LOG_EVERY_S = 10.0
 
 

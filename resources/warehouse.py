@@ -30,8 +30,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self.path / "exports"
 
     def prepare(self) -> None:
-        """Make the empty tables and ``catalog.sql``, so that every table can be queried from the start."""
+        """Make the empty tables and ``catalog.sql``, and sweep up after killed writers."""
         self.path.mkdir(parents=True, exist_ok=True)
+        self.record.sweep_strays()
         write_catalog(self.record, self.path / "catalog.sql")
 
     def ledger(self) -> list[Entry]:

@@ -217,3 +217,24 @@ def test_a_library_that_vanishes_keeps_its_tables(four_tracks: Workplace) -> Non
     report = four_tracks.run()
     assert "vanished at once" in report.failed_jobs[0]
     assert len(four_tracks.sql("SELECT song_id FROM audio_features")) == 4
+
+
+def test_an_mp3_that_states_no_length_is_measured_all_the_same(
+    workplace: Workplace, tracks: dict[str, Path]
+) -> None:
+    """Cut off the front, with the Xing header: what is left is a stream of frames."""
+    source = next(path for path in tracks.values() if path.suffix == ".mp3")
+    content = source.read_bytes()
+    whole_s = soundfile.info(source).duration
+    start = content.index(b"\xff\xfb", len(content) // 4)
+    (workplace.library / "stream.mp3").write_bytes(content[start:])
+    workplace.add(source)
+    workplace.run()
+    measured = dict(workplace.sql("SELECT audio_path, duration_s FROM manifest"))
+    decoded = dict(
+        workplace.sql(
+            "SELECT audio_path, decoded_duration_s FROM audio_features_provenance JOIN manifest USING (song_id)"
+        )
+    )
+    assert measured[source.name] == pytest.approx(whole_s, abs=0.1)
+    assert measured["stream.mp3"] == pytest.approx(decoded["stream.mp3"], abs=0.1)

@@ -77,6 +77,7 @@ def serving(command: list[str], data: Path, log: Path) -> Iterator[subprocess.Po
         # In a background job SIGINT is ignored, children inherit that, and Dagster could not be stopped.
         server = subprocess.Popen(
             command,
+            cwd=data.parent,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,

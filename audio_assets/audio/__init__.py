@@ -5,6 +5,7 @@ files exist (the library package) and what is computed from samples (features, e
 """
 
 from audio_assets.audio.decode import DecodedAudio, decode_mono
+from audio_assets.audio.duration import playing_time_s
 from audio_assets.audio.header import DEFAULT_LIMITS, AudioHeader, AudioLimits, Decoder, probe
 from audio_assets.audio.pool import IsolatedPool
 
@@ -16,5 +17,6 @@ __all__ = [
     "Decoder",
     "IsolatedPool",
     "decode_mono",
+    "playing_time_s",
     "probe",
 ]

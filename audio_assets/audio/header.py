@@ -199,6 +199,10 @@ def _sndfile_header(path: Path) -> AudioHeader | None:
         with open_sndfile(path) as sound:
             if sound.format not in SNDFILE_CONTAINERS or not 0 < sound.frames < UNKNOWN_FRAMES:
                 return None  # libsndfile cannot read a WAV or FLAC whose header leaves the length open
+            if sound.format == "MP3" and not _mp3_states_length(path):
+                return (
+                    None  # it guesses the length from the size and stops there: a fifth of a VBR file is lost
+                )
             return AudioHeader(
                 codec="flac" if sound.format == "FLAC" else CODECS.get(sound.subtype, sound.subtype.lower()),
                 container=sound.format.lower(),
@@ -214,12 +218,9 @@ def _sndfile_header(path: Path) -> AudioHeader | None:
 def _declared_duration_s(path: Path, sound: Any) -> float | None:
     """Length that the file states, which is not always what libsndfile answers.
 
-    libsndfile shortens a cut WAV or AIFF to what is there, and guesses an mp3's length from its size
-    where no Xing, Info or VBRI header states one.
+    libsndfile shortens a cut WAV or AIFF to what is there.
     """
     with path.open("rb") as file:
-        if sound.format == "MP3" and not _mp3_states_length(file):
-            return None
         if sound.format in {"WAV", "WAVEX"}:
             return _wav_duration_s(file)
         if sound.format == "AIFF":
@@ -227,11 +228,13 @@ def _declared_duration_s(path: Path, sound: Any) -> float | None:
     return float(sound.frames / sound.samplerate)
 
 
-def _mp3_states_length(file: BinaryIO) -> bool:
+def _mp3_states_length(path: Path) -> bool:
+    """Whether a Xing, Info or VBRI header says how long the file is."""
     from mutagen.mp3 import BitrateMode, HeaderNotFoundError, MPEGInfo
 
     try:
-        return bool(MPEGInfo(file).bitrate_mode != BitrateMode.UNKNOWN)
+        with path.open("rb") as file:
+            return bool(MPEGInfo(file).bitrate_mode != BitrateMode.UNKNOWN)
     except HeaderNotFoundError:
         return False
 

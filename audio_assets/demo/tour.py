@@ -52,7 +52,7 @@ def show(console: Console, data_dir: Path, truth: Path) -> None:
         console.print("\n[bold]The nearest tracks of one track[/bold]")
         console.print("The demo model has random weights: its neighbours carry no meaning yet.")
         _print(console, connection.execute(_NEIGHBOURS))
-    console.print(f"\nAsk more:  duckdb -readonly {data_dir / LINK_NAME}   or   audio-assets sql \"...\"")
+    console.print(f'\nAsk more:  duckdb -readonly {data_dir / LINK_NAME}   or   audio-assets sql "..."')
 
 
 def _print(console: Console, cursor: "duckdb.DuckDBPyConnection") -> None:

@@ -6,15 +6,23 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+#: Formats that can be decoded.
 AUDIO_SUFFIXES = frozenset(
-    {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".wma"}
+    {
+        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".mp4", ".aac", ".aif", ".aiff", ".caf"),
+        *(".au", ".ape", ".wv", ".mpc", ".tta", ".wma", ".mka", ".webm"),
+    }
 )
+
+#: Music that is a score and not samples. Named all the same, so that it is recorded as undecodable: nobody
+#: should have to find out by counting which of their files were passed over.
+SCORE_SUFFIXES = frozenset({".mid", ".midi", ".mod", ".xm", ".it", ".s3m"})
 
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
 
 def discover(root: Path) -> Iterator[PurePosixPath]:
-    """Audio files below a folder, in a stable order.
+    """Music files below a folder, in a stable order.
 
     Hidden files and folders are passed over, and so are symbolic links to folders: they make loops
     and lead out of the root.
@@ -37,7 +45,10 @@ def discover(root: Path) -> Iterator[PurePosixPath]:
     for folder, folders, files in os.walk(root, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
-            if not name.startswith(".") and PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES:
+            if (
+                not name.startswith(".")
+                and PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES | SCORE_SUFFIXES
+            ):
                 yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
 
 

@@ -28,7 +28,8 @@ class Entry:
 
     ``status`` is ``live`` (to be analysed), ``rejected`` (there, but its path, bytes or header rule it
     out), ``missing`` (named by the manifest, not on disk) or ``removed`` (no longer named at all).
-    ``duration_s`` is what the file's header declares. ``changed_at`` is when anything else last changed.
+    ``duration_s`` is
+    by header or packets, before anything is decoded; ``changed_at`` is when anything else last changed.
     """
 
     song_id: str
@@ -152,7 +153,7 @@ def _new_entry(old: Entry | None, track: Seen, now: dt.datetime) -> Entry:
         status="rejected" if rejection else "live",
         batch=batch,
         file_path=outcome.file_path,
-        duration_s=outcome.declared_duration_s,
+        duration_s=outcome.duration_s,
         sample_rate_hz=outcome.sample_rate_hz,
         channels=outcome.channels,
         codec=outcome.codec,

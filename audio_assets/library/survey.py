@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from audio_assets.audio import AudioLimits, probe
+from audio_assets.audio import AudioLimits, playing_time_s, probe
 from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.library.paths import locate
 
@@ -60,7 +60,7 @@ class Measurement:
     file_path: str
     stat: StatKey
     content_sha256: str
-    declared_duration_s: float | None = None
+    duration_s: float | None = None
     sample_rate_hz: int | None = None
     channels: int | None = None
     codec: str | None = None
@@ -107,7 +107,7 @@ def measure(root: Path, limits: AudioLimits, sighting: Sighting) -> Measurement:
         relative.as_posix(),
         stat,
         sha256,
-        header.declared_duration_s,
+        playing_time_s(path, header),
         header.sample_rate_hz,
         header.channels,
         header.codec,

@@ -8,7 +8,7 @@ from audio_assets.warehouse.record import Record
 
 
 def retrieval_is_current(record: Record) -> bool:
-    """Whether the index was built after the last change of the manifest, the embeddings and their centring."""
+    """Whether the index is younger than the manifest, the embeddings and their centring."""
     sources = [
         record.path("track_manifest"),
         record.path("clap_embeddings_normalized"),

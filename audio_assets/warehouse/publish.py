@@ -131,7 +131,7 @@ def _refuse_bad_numbers(connection: "duckdb.DuckDBPyConnection") -> None:
         if rows:
             raise PublishError(
                 f"{name} holds NaN, infinity or vectors not of unit length, such as of "
-                f"{', '.join(row[0] for row in rows)}; materialise it again. The generation in place was kept."
+                f"{', '.join(row[0] for row in rows)}; materialise it again. The old generation stays."
             )
 
 

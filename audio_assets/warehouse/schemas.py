@@ -40,7 +40,12 @@ LEDGER: tuple[Column, ...] = (
     Column("status", pa.string(), "live, rejected (there but unusable), missing (not on disk) or removed"),
     Column("batch", pa.string(), "Partition the track belongs to, for ever; NULL until it was live once"),
     Column("file_path", pa.string(), "Resolved path, relative to the library root"),
-    Column("duration_s", pa.float64(), "Length that the file's header declares", "s"),
+    Column(
+        "duration_s",
+        pa.float64(),
+        "Length of the file, by its header or its packets; NULL where only decoding can tell",
+        "s",
+    ),
     Column("sample_rate_hz", pa.int64(), "Sample rate of the file", "Hz"),
     Column("channels", pa.int64(), "Channels of the file"),
     Column("codec", pa.string(), "Codec of the file, such as mp3, flac, vorbis, pcm_s16"),

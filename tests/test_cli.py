@@ -1,0 +1,156 @@
+"""The command line, as processes of their own: what it prints and the code it exits with."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import Workplace
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+def cli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "audio_assets", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "COLUMNS": "160", **environment},
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The demo command over an empty folder, and what it printed."""
+    data = tmp_path_factory.mktemp("demo") / "data"
+    done = cli("demo", "--data", data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return data, done.stdout + done.stderr
+
+
+def test_the_demo_shows_features_beside_the_truth_checks_and_neighbours(demo: tuple[Path, str]) -> None:
+    _, printed = demo
+    assert "20 passed" in printed
+    assert "true_bpm" in printed
+    assert "true_key" in printed
+    assert "carry no meaning" in printed
+    assert "score" in printed
+
+
+def test_the_demo_library_is_found_again_in_the_tables(demo: tuple[Path, str]) -> None:
+    """Against what the tracks were made with: keys exact, tempo within 4 % up to an octave."""
+    data, _ = demo
+    query = """
+        SELECT truth.key_tonic || ' ' || truth.key_mode, key_name(key_cos, key_sin, is_minor),
+               truth.tempo_bpm AS true_bpm, audio_features.tempo_bpm
+        FROM read_csv('{}') AS truth
+        JOIN manifest ON audio_path = relative_path
+        JOIN audio_features USING (song_id)
+    """.format(data / "demo" / "truth.csv")
+    rows = json.loads(cli("sql", query, "--data", data, "--format", "json").stdout)
+    assert len(rows) == 24
+    values = [list(row.values()) for row in rows]
+    assert [v[0] for v in values] == [v[1] for v in values]
+    for _, _, true_bpm, found_bpm in values:
+        octaves = np.log2(found_bpm / true_bpm)
+        assert abs(2 ** (octaves - round(octaves)) - 1) < 0.04, (true_bpm, found_bpm)
+
+
+def test_status_counts_tables_and_published_generation(demo: tuple[Path, str]) -> None:
+    done = cli("status", "--data", demo[0])
+    assert done.returncode == 0
+    words = done.stdout.split()
+    assert words[words.index("audio_features") + 1] == "24"
+    assert words[words.index("retrieval_index") + 1] == "24"
+    assert "warehouse-" in done.stdout
+
+
+def test_sql_prints_tables_csv_and_json(demo: tuple[Path, str]) -> None:
+    query = "SELECT song_id, tempo_bpm FROM audio_features ORDER BY song_id LIMIT 3"
+    rows = list(csv.reader(io.StringIO(cli("sql", query, "--data", demo[0], "--format", "csv").stdout)))
+    as_json = json.loads(cli("sql", query, "--data", demo[0], "--format", "json", "--live").stdout)
+    assert rows[0] == ["song_id", "tempo_bpm"]
+    assert [row[0] for row in rows[1:]] == [row["song_id"] for row in as_json]
+    assert [float(row[1]) for row in rows[1:]] == [row["tempo_bpm"] for row in as_json]
+    assert as_json[0]["song_id"] in cli("sql", query, "--data", demo[0]).stdout
+
+
+def test_sql_cannot_change_the_published_tables(demo: tuple[Path, str]) -> None:
+    done = cli("sql", "DELETE FROM audio_features", "--data", demo[0])
+    assert done.returncode == 1
+    assert "read-only" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("sql", "SELECT 1 AS a, 2 AS a", "--format", "json"), 1, "AS"),
+        (("sql", "SELEC 1"), 1, "syntax error"),
+        (("run", "--library", "/no/such/folder"), 2, "does not exist"),
+        (("run",), 2, "--library"),
+        (("status", "--data", "/no/such/data"), 1, "audio-assets run"),
+    ],
+)
+def test_mistakes_are_answered_in_a_sentence(
+    demo: tuple[Path, str], arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    done = cli(*arguments, AUDIO_ASSETS_DATA=str(demo[0]))
+    assert done.returncode == code, done.stdout + done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_manifest_is_answered_in_a_sentence(workplace: Workplace) -> None:
+    manifest = workplace.data.parent / "m.csv"
+    manifest.write_text("song_id,audio_path\na,1.wav\na,2.wav\n")
+    done = cli("scan", "--library", workplace.library, "--manifest", manifest, "--data", workplace.data)
+    assert done.returncode == 1
+    assert "not unique: a" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not workplace.data.exists(), "a dry run wrote something"
+
+
+def test_scan_reports_the_real_manifest_and_writes_nothing(workplace: Workplace) -> None:
+    manifest = SHARED / "merge_preprocessed.csv"
+    done = cli("scan", "--library", workplace.library, "--manifest", manifest, "--data", workplace.data)
+    assert done.returncode == 0, done.stderr
+    assert "missing  2487" in done.stdout
+    assert "A002: missing" in done.stdout
+    assert not workplace.data.exists()
+
+
+def test_when_nothing_can_be_analysed_the_exit_code_says_so(workplace: Workplace) -> None:
+    soundfile.write(workplace.library / "silence.wav", np.zeros(88_200), 44_100)
+    done = cli(
+        *("run", "--library", workplace.library, "--data", workplace.data),
+        *("--clap-model", workplace.model),
+    )
+    assert done.returncode == 3, done.stdout + done.stderr
+    assert "silent" in done.stdout
+    assert "No track could be analysed" in done.stderr
+
+
+def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -> None:
+    healthy = cli("doctor", "--data", workplace.data, "--clap-model", workplace.model)
+    assert healthy.returncode == 0, healthy.stdout
+    assert "found 12" in healthy.stdout
+    missing = cli(
+        "doctor", "--data", workplace.data, "--clap-model", "laion/larger_clap_music", HOME="/nowhere"
+    )
+    assert missing.returncode == 1
+    assert "audio-assets model fetch" in missing.stdout
+
+
+def test_help_lists_every_command() -> None:
+    printed = cli("--help").stdout
+    for command in ("scan", "run", "status", "sql", "ui", "doctor", "demo", "model"):
+        assert command in printed
+    assert "Exit codes" in printed
