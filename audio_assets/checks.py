@@ -40,11 +40,14 @@ _TRACKS_FOR_CONSTANT = 3
 
 
 def _result(problems: Iterable[str], **metadata: object) -> dg.AssetCheckResult:
+    """Pass where there are no problems; say in either case what was looked at."""
     found = list(problems)
+    known = {name: value for name, value in metadata.items() if value is not None}
+    summary = ", ".join(f"{name}: {value}" for name, value in known.items() if isinstance(value, int))
     return dg.AssetCheckResult(
         passed=not found,
-        description="; ".join(found) or None,
-        metadata={name: value for name, value in metadata.items() if value is not None},  # type: ignore[misc]
+        description="; ".join(found) or summary or None,
+        metadata=known,  # type: ignore[arg-type]
     )
 
 
@@ -102,7 +105,7 @@ def manifest_tracks_available(warehouse: Warehouse) -> dg.AssetCheckResult:
 def _completeness(warehouse: Warehouse, name: str, batch: str) -> dg.AssetCheckResult:
     rows = _rows(warehouse, name, batch)
     ids = rows["song_id"].to_pylist()
-    live = {track.song_id for track in warehouse.live_tracks(batch)}
+    live = {track.song_id for track in warehouse.live_tracks_of(batch)}
     problems = []
     if len(set(ids)) != len(ids):
         problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
@@ -273,6 +276,8 @@ def raw_embeddings_spread(warehouse: Warehouse, clap_model: ClapModel) -> dg.Ass
     raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
     mean_cosine = sanity_record(raw.vectors).mean_pairwise_cosine
     problem = audio_cone(mean_cosine)
+    if problem and not clap_model.checkpoint().carries_meaning:
+        problem = f"The demo model's vectors lie close together: mean pairwise cosine {mean_cosine:.3f}."
     return dg.AssetCheckResult(
         passed=problem is None,
         severity=dg.AssetCheckSeverity.WARN,

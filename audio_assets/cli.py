@@ -221,6 +221,8 @@ def ui(
         MANIFEST_VARIABLE: str(manifest.resolve()) if manifest else "",
         MODEL_VARIABLE: _model_name(clap_model),
         "DAGSTER_HOME": str(dagster_home(folder)),
+        # Else a file of the user's folder, say types.py, would stand in for a module of Dagster's.
+        "PYTHONSAFEPATH": "1",
     }
     arguments = ["-m", "audio_assets.definitions", "-h", host, "-p", str(port)]
     command = [sys.executable, "-m", "dagster", "dev", *arguments]

@@ -38,8 +38,8 @@ class FailureCode(StrEnum):
     ZERO_NORM = "zero_norm"
 
 
-#: Codes that say something about the moment rather than about the file: worth another try even
-#: though the content hash has not changed.
+#: Codes that may say something about the moment, or about our own code, rather than about the file: worth
+#: another try even though the content hash has not changed.
 RETRYABLE = frozenset(
     {
         FailureCode.UNREADABLE,
@@ -47,6 +47,7 @@ RETRYABLE = frozenset(
         FailureCode.TIMED_OUT,
         FailureCode.WORKER_DIED,
         FailureCode.OUT_OF_MEMORY,
+        FailureCode.ANALYSIS_FAILED,
     }
 )
 

@@ -9,8 +9,12 @@ from audio_assets.library import Entry
 from audio_assets.warehouse import Record, ledger_from_table, write_catalog
 
 
+class UnknownBatchError(Exception):
+    """A partition that no track is in, such as one added by hand in the UI."""
+
+
 class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """Everything that is kept, below one folder."""
+    """Everything that is kept, below one folder: record, published tables, exports."""
 
     data_dir: str = Field(description="Folder of the record, the published warehouse.duckdb and the exports.")
 
@@ -40,6 +44,21 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         table = self.record.read("track_manifest")
         return [] if table is None else ledger_from_table(table)
 
-    def live_tracks(self, batch: str | None = None) -> list[Entry]:
-        """Tracks that are to be analysed, in manifest order; of one batch if one is given."""
-        return [entry for entry in self.ledger() if entry.status == "live" and batch in (None, entry.batch)]
+    def live_tracks(self) -> list[Entry]:
+        """Tracks that are to be analysed, in manifest order."""
+        return [entry for entry in self.ledger() if entry.status == "live"]
+
+    def live_tracks_of(self, batch: str) -> list[Entry]:
+        """Tracks of one batch that are to be analysed, in manifest order.
+
+        Raises
+        ------
+        UnknownBatchError
+            The ledger has no such batch.
+        """
+        tracks = [entry for entry in self.ledger() if entry.batch == batch]
+        if not tracks:
+            raise UnknownBatchError(
+                f"no track is in batch {batch!r}; batches are made by track_manifest only"
+            )
+        return [entry for entry in tracks if entry.status == "live"]

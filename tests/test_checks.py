@@ -144,7 +144,7 @@ DAMAGE = [
         lambda rows: [{**row, **FAILED} for row in rows],
         "none of 5 tracks",
     ),
-    ("raw_embeddings_spread", "clap_embeddings", with_column("embedding", AXIS), "narrow cone"),
+    ("raw_embeddings_spread", "clap_embeddings", with_column("embedding", AXIS), "lie close together"),
     ("normalized_valid", "clap_embeddings_normalized", with_vector_entry(float("nan")), "NaN"),
     ("normalized_valid", "clap_embeddings_normalized", with_value("embedding", [0.5] + [0.0] * 511), "off 1"),
     ("normalized_complete", "clap_embeddings_normalized", without_first, "differs from the embedded"),

@@ -10,6 +10,7 @@ import soundfile
 from conftest import Workplace
 
 from audio_assets.features import FEATURE_NAMES
+from resources.warehouse import UnknownBatchError, Warehouse
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -233,8 +234,17 @@ def test_an_mp3_that_states_no_length_is_measured_all_the_same(
     measured = dict(workplace.sql("SELECT audio_path, duration_s FROM manifest"))
     decoded = dict(
         workplace.sql(
-            "SELECT audio_path, decoded_duration_s FROM audio_features_provenance JOIN manifest USING (song_id)"
+            "SELECT audio_path, decoded_duration_s FROM manifest "
+            "JOIN audio_features_provenance USING (song_id)"
         )
     )
     assert measured[source.name] == pytest.approx(whole_s, abs=0.1)
     assert measured["stream.mp3"] == pytest.approx(decoded["stream.mp3"], abs=0.1)
+
+
+def test_a_batch_that_no_track_is_in_is_refused(four_tracks: Workplace) -> None:
+    """Dagster lets anyone add any partition key by hand."""
+    four_tracks.run()
+    warehouse = Warehouse(data_dir=str(four_tracks.data))
+    with pytest.raises(UnknownBatchError, match="batch-000077"):
+        warehouse.live_tracks_of("batch-000077")

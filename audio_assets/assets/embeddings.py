@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema
+from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, rounded
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import ClapEncoder, pool_windows
 from audio_assets.failures import TrackFailure
@@ -26,7 +26,7 @@ from resources.warehouse import Warehouse
     partitions_def=track_batches,
     deps=["track_manifest"],
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-    group_name="embeddings",
+    group_name="analysis",
     kinds={"huggingface", "pytorch", "parquet"},
     owners=OWNERS,
     code_version="1",
@@ -57,12 +57,12 @@ def clap_embeddings(
                 yield _embed(encoder, track, result, setting_values(settings))
                 advance()
 
-    tracks = warehouse.live_tracks(batch)
+    tracks = warehouse.live_tracks_of(batch)
     version = ("settings_version", settings.version)
     summary = complete_batch(warehouse.record, "clap_embeddings", batch, tracks, version, compute)
     return dg.MaterializeResult(
         metadata={
-            **batch_metadata(summary),
+            **batch_metadata(summary, PUBLISHED["clap_embeddings"][1]),
             "model": f"{settings.model_id}@{settings.revision}",
             "settings_version": settings.version,
         }
@@ -88,7 +88,7 @@ def _embed(
 
 @dg.asset(
     deps=[clap_embeddings],
-    group_name="embeddings",
+    group_name="analysis",
     kinds={"numpy", "parquet"},
     owners=OWNERS,
     code_version="1",
@@ -124,4 +124,4 @@ def _spread(centring: Centring) -> dict[str, float]:
         "std_pairwise_cosine_centred": centring.after.std_pairwise_cosine,
         "effective_rank_centred": centring.after.effective_rank,
     }
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: rounded(value) for name, value in values.items() if value is not None}

@@ -24,7 +24,7 @@ FEATURE_VERSION = ("extractor_version", EXTRACTOR_VERSION)
     partitions_def=track_batches,
     deps=["track_manifest"],
     backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
-    group_name="features",
+    group_name="analysis",
     kinds={"python", "parquet"},
     owners=OWNERS,
     code_version=EXTRACTOR_VERSION,
@@ -40,7 +40,7 @@ def audio_features(
 ) -> dg.MaterializeResult[None]:
     """56 rhythm, spectral and tonal features of each track of the batch (librosa and essentia).
 
-    A track that cannot be analysed has no row here; ``track_failures`` has it, with the reason.
+    A track that cannot be analysed has no row here; `track_failures` has it, with the reason.
     """
     batch = context.partition_key
     work = partial(track_features, library.root_path, library.limits)
@@ -55,6 +55,6 @@ def audio_features(
                     yield Outcome(track.song_id, result, result.pop("elapsed_s"))
                 advance()
 
-    tracks = warehouse.live_tracks(batch)
+    tracks = warehouse.live_tracks_of(batch)
     summary = complete_batch(warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute)
-    return dg.MaterializeResult(metadata=batch_metadata(summary))
+    return dg.MaterializeResult(metadata=batch_metadata(summary, PUBLISHED["audio_features"][1]))

@@ -1,5 +1,7 @@
 """The preprocessed manifest: every track the library names, measured, and put into a batch."""
 
+from typing import Any
+
 import dagster as dg
 
 from audio_assets.assets.reporting import OWNERS, column_schema, counts_table, preview
@@ -44,20 +46,20 @@ def track_manifest(
     new_batches = register_batches(context.instance, intake.batches)
     for entry in [entry for entry in intake.ledger if entry.failure_code][:_SHOWN_MISSING]:
         context.log.warning(f"{entry.song_id}: {entry.failure_code}: {entry.failure_message}")
-    return dg.MaterializeResult(
-        metadata={
-            "dagster/row_count": sum(intake.statuses.values()) - intake.statuses["removed"],
-            "tracks_live": intake.statuses["live"],
-            "tracks_missing": intake.statuses["missing"],
-            "tracks_rejected": intake.statuses["rejected"],
-            "tracks_removed": intake.statuses["removed"],
-            "tracks_new": intake.n_new,
-            "tracks_changed": intake.n_changed,
-            "tracks_moved": intake.n_moved,
-            "batches": len(intake.batches),
-            "batches_new": len(new_batches),
-            "preprocessing": dg.MetadataValue.json(intake.steps),
-            "failures": dg.MetadataValue.md(counts_table(intake.failures, "reason")),
-            "preview": preview(intake.table),
-        }
-    )
+    metadata: dict[str, Any] = {
+        "dagster/row_count": sum(intake.statuses.values()) - intake.statuses["removed"],
+        "tracks_live": intake.statuses["live"],
+        "tracks_missing": intake.statuses["missing"],
+        "tracks_rejected": intake.statuses["rejected"],
+        "tracks_removed": intake.statuses["removed"],
+        "tracks_new": intake.n_new,
+        "tracks_changed": intake.n_changed,
+        "tracks_moved": intake.n_moved,
+        "batches": len(intake.batches),
+        "batches_new": len(new_batches),
+        "preprocessing": counts_table(intake.steps, "step", "rows left"),
+        "preview": preview(intake.table, RECORD["track_manifest"]),
+    }
+    if intake.failures:
+        metadata["failures"] = counts_table(dict(intake.failures.most_common()), "reason")
+    return dg.MaterializeResult(metadata=metadata)

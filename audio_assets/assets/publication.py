@@ -5,9 +5,9 @@ import dagster as dg
 from audio_assets.assets.embeddings import clap_embeddings, clap_embeddings_normalized
 from audio_assets.assets.features import audio_features
 from audio_assets.assets.manifest import track_manifest
-from audio_assets.assets.reporting import OWNERS
+from audio_assets.assets.reporting import OWNERS, counts_table, rounded
 from audio_assets.assets.retrieval import retrieval_index
-from audio_assets.warehouse import export_notebook_files, publish
+from audio_assets.warehouse import LINK_NAME, export_notebook_files, publish
 from resources.warehouse import Warehouse
 
 
@@ -19,7 +19,7 @@ from resources.warehouse import Warehouse
     code_version="1",
 )
 def warehouse_tables(warehouse: Warehouse) -> dg.MaterializeResult[None]:
-    """All tables as one read-only DuckDB file, ``warehouse.duckdb``, switched in whole.
+    """All tables as one read-only DuckDB file, `warehouse.duckdb`, switched in whole.
 
     Whoever has the former generation open keeps reading it.
     """
@@ -27,9 +27,10 @@ def warehouse_tables(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "generation": publication.generation,
-            "path": dg.MetadataValue.path(str(publication.path)),
+            "path": dg.MetadataValue.path(str(warehouse.path / LINK_NAME)),
+            "query": dg.MetadataValue.md(f"`duckdb -readonly {warehouse.path / LINK_NAME}`"),
             "size_bytes": publication.size_bytes,
-            "elapsed_s": publication.elapsed_s,
+            "elapsed_s": rounded(publication.elapsed_s),
             **{f"rows_{name}": count for name, count in publication.row_counts.items()},
         }
     )
@@ -48,6 +49,6 @@ def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(warehouse.exports_path)),
-            **{f"rows_{name}": count for name, count in rows.items()},
+            "files": counts_table(rows, "file", "rows"),
         }
     )

@@ -1,7 +1,6 @@
 """What assets tell the UI: column schemas, previews and the numbers a person wants to watch."""
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -18,27 +17,31 @@ _PREVIEW_COLUMNS = 10
 def column_schema(columns: Iterable[Column]) -> dg.TableSchema:
     """Columns as the UI's catalogue shows them, units included."""
     return dg.TableSchema(
-        columns=[dg.TableColumn(c.name, str(c.type), description=c.comment) for c in columns]
+        columns=[dg.TableColumn(c.name, _type_name(c.type), description=c.comment) for c in columns]
     )
 
 
-def preview(table: pa.Table) -> dg.TableMetadataValue:
-    """First rows and scalar columns of a table."""
-    names = [field.name for field in table.schema if not pa.types.is_nested(field.type)][:_PREVIEW_COLUMNS]
+def preview(table: pa.Table, columns: Iterable[Column]) -> dg.TableMetadataValue:
+    """First rows of a table, and of its columns the first few that are numbers or text."""
+    names = [column.name for column in columns if not pa.types.is_nested(column.type)][:_PREVIEW_COLUMNS]
     rows = table.select(names).slice(0, _PREVIEW_ROWS).to_pylist()
     records = [dg.TableRecord({name: _shown(value) for name, value in row.items()}) for row in rows]
     schema = dg.TableSchema(columns=[dg.TableColumn(name, "string") for name in names])
     return dg.MetadataValue.table(records, schema)
 
 
-def counts_table(counts: Counter[str], header: str) -> str:
-    """Counts as a Markdown table, most frequent first."""
-    lines = [f"| {header} | tracks |", "|---|---:|"]
-    lines.extend(f"| {name} | {count} |" for name, count in counts.most_common())
-    return "\n".join(lines)
+def counts_table(counts: Mapping[str, int], header: str, unit: str = "tracks") -> dg.MarkdownMetadataValue:
+    """Counts as a Markdown table, in the order given."""
+    lines = [f"| {header} | {unit} |", "|---|---:|", *(f"| {name} | {n} |" for name, n in counts.items())]
+    return dg.MetadataValue.md("\n".join(lines))
 
 
-def batch_metadata(summary: BatchSummary) -> dict[str, Any]:
+def rounded(value: float) -> float:
+    """Four significant digits: enough to watch a number by."""
+    return float(f"{value:.4g}")
+
+
+def batch_metadata(summary: BatchSummary, columns: Sequence[Column]) -> dict[str, Any]:
     """Numbers of one batch, plotted over time by the UI."""
     metadata: dict[str, Any] = {
         "dagster/partition_row_count": summary.n_succeeded,
@@ -46,15 +49,23 @@ def batch_metadata(summary: BatchSummary) -> dict[str, Any]:
         "tracks_reused": summary.n_reused,
         "tracks_computed": summary.n_computed,
         "tracks_failed": summary.failures.total(),
-        "elapsed_s": summary.elapsed_s,
-        "preview": preview(summary.table.filter(summary.table["failure_code"].is_null())),
+        "elapsed_s": rounded(summary.elapsed_s),
+        "preview": preview(summary.table.filter(summary.table["failure_code"].is_null()), columns),
     }
     if summary.n_computed:
-        metadata["tracks_per_s"] = summary.n_computed / summary.elapsed_s
+        metadata["tracks_per_s"] = rounded(summary.n_computed / summary.elapsed_s)
     if summary.failures:
-        metadata["failures"] = dg.MetadataValue.md(counts_table(summary.failures, "reason"))
+        metadata["failures"] = counts_table(dict(summary.failures.most_common()), "reason")
     return metadata
 
 
+def _type_name(dtype: pa.DataType) -> str:
+    if pa.types.is_fixed_size_list(dtype):
+        return f"{dtype.value_type}[{dtype.list_size}]"
+    return str(dtype)
+
+
 def _shown(value: object) -> str | float | int | None:
-    return value if value is None or isinstance(value, str | float | int) else str(value)
+    if isinstance(value, float):
+        return rounded(value)
+    return value if value is None or isinstance(value, str | int) else str(value)

@@ -11,7 +11,7 @@ from resources.warehouse import Warehouse
 
 @dg.asset(
     deps=[clap_embeddings_normalized],
-    group_name="retrieval",
+    group_name="analysis",
     kinds={"numpy", "parquet"},
     owners=OWNERS,
     code_version="1",
