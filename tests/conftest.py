@@ -35,6 +35,15 @@ def tracks(demo_library: Path) -> dict[str, Path]:
     return {path.name: path for path in sorted((demo_library / "audio").rglob("*")) if path.is_file()}
 
 
+@pytest.fixture(scope="session")
+def merge_data() -> Path:
+    """The real MERGE manifest and feature table, which are not ours to hand on."""
+    folder = Path(__file__).parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the MERGE tables are not in {folder}")
+    return folder
+
+
 @dataclass(frozen=True)
 class Workplace:
     """A library and a data folder of a test's own, and the pipeline over them."""

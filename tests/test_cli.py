@@ -13,8 +13,6 @@ import pytest
 import soundfile
 from conftest import Workplace
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
-
 
 def cli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -118,8 +116,8 @@ def test_a_broken_manifest_is_answered_in_a_sentence(workplace: Workplace) -> No
     assert not workplace.data.exists(), "a dry run wrote something"
 
 
-def test_scan_reports_the_real_manifest_and_writes_nothing(workplace: Workplace) -> None:
-    manifest = SHARED / "merge_preprocessed.csv"
+def test_scan_reports_the_real_manifest_and_writes_nothing(workplace: Workplace, merge_data: Path) -> None:
+    manifest = merge_data / "merge_preprocessed.csv"
     done = cli("scan", "--library", workplace.library, "--manifest", manifest, "--data", workplace.data)
     assert done.returncode == 0, done.stderr
     assert "missing  2487" in done.stdout
