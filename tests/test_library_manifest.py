@@ -7,10 +7,11 @@ import pytest
 
 from audio_assets.library import ManifestError, read_source
 
-MERGE_COLUMNS = (
-    "song_id quadrant artist title duration mood mood_all mood_all_weights genre genre_weights theme "
-    "theme_weights style style_weights arousal valence audio_path"
-).split()
+MERGE_COLUMNS = [
+    *("song_id", "quadrant", "artist", "title", "duration", "mood", "mood_all", "mood_all_weights"),
+    *("genre", "genre_weights", "theme", "theme_weights", "style", "style_weights"),
+    *("arousal", "valence", "audio_path"),
+]
 RECIPE = Path(__file__).parents[1] / "examples" / "manifests" / "merge.toml"
 
 
