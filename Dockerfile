@@ -27,6 +27,8 @@ USER audio
 WORKDIR /data
 VOLUME ["/data"]
 EXPOSE 3000
+# Dagster ends its processes in order on an interrupt.
+STOPSIGNAL SIGINT
 
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:3000/server_info', timeout=4)"]
