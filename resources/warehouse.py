@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
 
 from audio_assets.library import Entry
-from audio_assets.warehouse import Record, ledger_from_table, write_catalog
+from audio_assets.warehouse import Record, arrow_schema, ledger_from_table, write_catalog
 
 
 class UnknownBatchError(Exception):
@@ -41,12 +43,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def ledger(self) -> list[Entry]:
         """Every track the library ever had, in manifest order."""
-        table = self.record.read("track_manifest")
-        return [] if table is None else ledger_from_table(table)
+        return ledger_from_table(self._ledger_table())
 
     def live_tracks(self) -> list[Entry]:
         """Tracks that are to be analysed, in manifest order."""
-        return [entry for entry in self.ledger() if entry.status == "live"]
+        return ledger_from_table(self._ledger_table().filter(pc.field("status") == "live"))
 
     def live_tracks_of(self, batch: str) -> list[Entry]:
         """Tracks of one batch that are to be analysed, in manifest order.
@@ -56,9 +57,13 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         UnknownBatchError
             The ledger has no such batch.
         """
-        tracks = [entry for entry in self.ledger() if entry.batch == batch]
+        tracks = ledger_from_table(self._ledger_table().filter(pc.field("batch") == batch))
         if not tracks:
             raise UnknownBatchError(
                 f"no track is in batch {batch!r}; batches are made by track_manifest only"
             )
         return [entry for entry in tracks if entry.status == "live"]
+
+    def _ledger_table(self) -> pa.Table:
+        table = self.record.read("track_manifest")
+        return arrow_schema("track_manifest").empty_table() if table is None else table

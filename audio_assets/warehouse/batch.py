@@ -5,14 +5,15 @@ numbers. Work that an earlier, killed run finished is taken from its journal.
 """
 
 import datetime as dt
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audio_assets.failures import RETRYABLE, TrackFailure
 from audio_assets.library import Entry
@@ -72,7 +73,9 @@ def pending(
     list of Entry
         What a run of the batch would compute.
     """
-    done = _true_rows(record, name, batch, tracks, version)
+    done: set[str] = set()
+    for table in _earlier(record, name, batch):
+        done.update(table.filter(_is_true(table, tracks, version))["song_id"].to_pylist())
     return [track for track in tracks if track.song_id not in done]
 
 
@@ -141,31 +144,42 @@ def _row(outcome: Outcome, content_sha256: str | None, version: tuple[str, str])
 def _true_rows(
     record: Record, name: str, batch: str, tracks: Sequence[Entry], version: tuple[str, str]
 ) -> dict[str, dict[str, Any]]:
-    wanted = {(track.song_id, track.content_sha256) for track in tracks}
     return {
         row["song_id"]: row
-        for row in _earlier_rows(record, name, batch)
-        if (row["song_id"], row["content_sha256"]) in wanted
-        and row[version[0]] == version[1]
-        and row["failure_code"] not in RETRYABLE
-        and _is_sound(row)
+        for table in _earlier(record, name, batch)
+        for row in table.filter(_is_true(table, tracks, version)).to_pylist()
     }
 
 
-def _is_sound(row: dict[str, Any]) -> bool:
-    """Whether no number of a row is NaN or infinite: materialising a spoilt batch again mends it."""
-    for value in row.values():
-        numbers = value if isinstance(value, list) else (value,)
-        if not all(math.isfinite(number) for number in numbers if isinstance(number, float)):
-            return False
-    return True
+def _is_true(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> pa.Array:
+    """Mask of the rows that a run need not make again."""
+    wanted = {(track.song_id, track.content_sha256) for track in tracks}
+    columns = (table[name].to_pylist() for name in ("song_id", "content_sha256", version[0], "failure_code"))
+    known = [
+        (song_id, sha256) in wanted and made_by == version[1] and code not in RETRYABLE
+        for song_id, sha256, made_by, code in zip(*columns, strict=True)
+    ]
+    return pc.and_(pa.array(known, pa.bool_()), _is_sound(table))
 
 
-def _earlier_rows(record: Record, name: str, batch: str) -> Iterator[dict[str, Any]]:
+def _is_sound(table: pa.Table) -> pa.Array:
+    """Mask of the rows without NaN or infinity: materialising a spoilt batch again mends it."""
+    sound = np.ones(table.num_rows, dtype=bool)
+    for field in table.schema:
+        column = table[field.name].combine_chunks()
+        if pa.types.is_fixed_size_list(field.type):
+            numbers = column.fill_null([0.0] * field.type.list_size).flatten().to_numpy(zero_copy_only=False)
+            sound &= np.isfinite(numbers.reshape(table.num_rows, field.type.list_size)).all(axis=1)
+        elif pa.types.is_floating(field.type):
+            sound &= np.isfinite(column.fill_null(0.0).to_numpy(zero_copy_only=False))
+    return pa.array(sound)
+
+
+def _earlier(record: Record, name: str, batch: str) -> Iterator[pa.Table]:
     table = record.read(name, batch)
     if table is not None:
-        yield from table.to_pylist()
-    yield from _journal(record, name, batch).rows()
+        yield table
+    yield _journal(record, name, batch).rows()
 
 
 def _journal(record: Record, name: str, batch: str) -> Journal:

@@ -6,6 +6,7 @@ journal is dropped.
 """
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,18 +31,16 @@ class Journal:
         self._folder = folder
         self._schema = schema
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> pa.Table:
         """Rows that earlier runs finished, oldest journal first, without the torn tail of a killed one."""
-        found: list[dict[str, Any]] = []
-        for path in self._files():
-            found.extend(self._whole_rows(path))
-        return found
+        batches = [batch for path in self._files() for batch in self._whole_batches(path)]
+        return pa.Table.from_batches(batches, schema=self._schema)
 
     @contextmanager
     def writer(self) -> Iterator["JournalWriter"]:
         """Open a journal of this run's own: two runs of one batch never write to the same file."""
         self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"journal-{uuid.uuid4().hex}.arrows"
+        path = self._folder / f"journal-{time.time_ns()}-{uuid.uuid4().hex}.arrows"
         with path.open("wb") as file, pa.ipc.new_stream(file, self._schema) as stream:
             yield JournalWriter(file, stream, self._schema)
 
@@ -51,20 +50,17 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def _files(self) -> list[Path]:
-        return sorted(
-            self._folder.glob("journal-*.arrows"), key=lambda path: (path.stat().st_mtime, path.name)
-        )
+        return sorted(self._folder.glob("journal-*.arrows"))
 
-    def _whole_rows(self, path: Path) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = []
+    def _whole_batches(self, path: Path) -> list[pa.RecordBatch]:
+        batches: list[pa.RecordBatch] = []
         try:
             with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
                 if stream.schema.equals(self._schema):
-                    for batch in stream:
-                        rows.extend(batch.to_pylist())
+                    batches.extend(stream)
         except (pa.ArrowInvalid, OSError, EOFError):  # the writer was killed in the middle of a row
-            return rows
-        return rows
+            return batches
+        return batches
 
 
 class JournalWriter:
