@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED = 1
 EXIT_NOTHING_ANALYSED = 3
+EXIT_INTERRUPTED = 130
 
 _SCAN_TIMEOUT_S = 600.0
 _SHOWN = 20
@@ -49,7 +50,8 @@ class OutputFormat(StrEnum):
 app = typer.Typer(
     name="audio-assets",
     help="Turn a music library into tables: audio features, CLAP embeddings and a retrieval index.\n\n"
-    "Exit codes: 0 all well; 1 something failed; 2 wrong usage; 3 no track could be analysed.",
+    "Exit codes: 0 all well; 1 something failed; 2 wrong usage; 3 no track could be analysed; "
+    "130 interrupted.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -133,6 +135,7 @@ def run(
     manifest: ManifestFile = None,
     data: DataDir = DEFAULT_DATA,
     clap_model: ModelName = DEFAULT_MODEL_ID,
+    offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
     workers: Workers = 0,
 ) -> None:
     """Compute all that is new or changed, check it, and publish the tables."""
@@ -141,16 +144,23 @@ def run(
     from resources.analysis_pool import AnalysisPool
     from resources.clap_model import ClapModel
 
+    _refuse_missing_folder(clap_model)
     warehouse = _warehouse(data)
     warehouse.prepare()
+    out.print(f"Looking at {library} ...")
     with open_instance(warehouse.path) as instance, progress_bar(err) as progress:
-        report = Pipeline(
+        pipeline = Pipeline(
             library=_library(library, manifest),
             warehouse=warehouse,
-            clap_model=ClapModel(model_id=clap_model),
+            clap_model=ClapModel(model_id=clap_model, offline=offline),
             analysis_pool=AnalysisPool(workers=workers),
             progress=progress,
-        ).run(instance)
+        )
+        try:
+            report = pipeline.run(instance)
+        except KeyboardInterrupt:
+            err.print("Interrupted. What was finished is kept; run again to go on.")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_report(report)
     counts = _print_state(warehouse.path)
     if counts["audio_features"] + counts["clap_embeddings"] == 0:
@@ -168,7 +178,7 @@ def status(data: DataDir = DEFAULT_DATA) -> None:
 
 @app.command()
 def sql(
-    query: Annotated[str, typer.Argument(help="One SQL query; see examples/sql for worked ones.")],
+    query: Annotated[str, typer.Argument(help="One SQL query, or - to read it from standard input.")] = "-",
     data: DataDir = DEFAULT_DATA,
     live: Annotated[
         bool, typer.Option("--live", help="Ask the record as it is now, not the last published generation.")
@@ -177,11 +187,15 @@ def sql(
         OutputFormat, typer.Option("--format", help="How rows are printed.")
     ] = OutputFormat.TABLE,
 ) -> None:
-    """Query the tables: manifest, audio_features, clap_embeddings, track_failures, batches and the rest."""
+    """Query the tables: manifest, audio_features, clap_embeddings, track_failures, batches and the rest.
+
+    A worked query from a file: audio-assets sql < examples/sql/01_library_overview.sql
+    """
     import duckdb
 
     from audio_assets.warehouse import LINK_NAME, connect_live
 
+    text = sys.stdin.read() if query == "-" else query
     folder = _existing(data)
     published = folder / LINK_NAME
     if not live and not published.exists():
@@ -192,7 +206,7 @@ def sql(
             if live
             else duckdb.connect(str(published.resolve()), read_only=True)
         ) as connection:
-            cursor = connection.execute(query)
+            cursor = connection.execute(text)
             names = [column[0] for column in cursor.description or ()]
             rows = cursor.fetchall()
     except duckdb.Error as error:
@@ -239,11 +253,12 @@ def doctor(
     from audio_assets.doctor import examine
     from resources.clap_model import ClapModel
 
-    findings = list(examine(data, library, ClapModel(model_id=clap_model, offline=True)))
-    for finding in findings:
+    all_well = True
+    for finding in examine(data, library, ClapModel(model_id=clap_model, offline=True)):
         mark = {True: "ok  ", False: "BAD ", None: "note"}[finding.good]
         out.print(escape(f"{mark} {finding.subject}: {finding.detail}"))
-    if any(finding.good is False for finding in findings):
+        all_well &= finding.good is not False
+    if not all_well:
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -259,7 +274,7 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
     model = build_demo_checkpoint(folder / "demo-clap")
-    run(library / "audio", None, data, str(model), 0)
+    run(library / "audio", None, data, str(model), True, 0)
     show(out, folder, library / "truth.csv")
 
 
@@ -325,6 +340,13 @@ def _model_name(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
+def _refuse_missing_folder(model: str) -> None:
+    """Refuse a path that is not there before it is looked for on the hub, after all features were made."""
+    looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
+    if looks_like_path and not Path(model).expanduser().is_dir():
+        raise typer.BadParameter(f"there is no folder {model}", param_hint="--clap-model")
+
+
 def _existing(data: Path) -> Path:
     folder = data.expanduser().resolve()
     if not (folder / "record").is_dir():
@@ -338,10 +360,16 @@ def _fail(message: str) -> NoReturn:
 
 
 def _print_report(report: "RunReport") -> None:
-    for evaluation in report.failed_checks:
-        name = f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}"
-        err.print(escape(f"check {evaluation.severity.value} {name}: {evaluation.description or 'failed'}"))
-    out.print(f"Checks: {report.passed_checks} passed, {len(report.failed_checks)} did not.")
+    lines = (
+        f"check {evaluation.severity.value} {evaluation.asset_key.to_user_string()}."
+        f"{evaluation.check_name}: {evaluation.description or 'failed'}"
+        for evaluation in report.failed_checks
+    )
+    for line in dict.fromkeys(lines):  # the model's health is the same in each batch
+        err.print(escape(line))
+    n_errors = len(report.errors)
+    n_warnings = len(report.failed_checks) - n_errors
+    out.print(f"Checks: {report.passed_checks} passed, {n_warnings} warned, {n_errors} failed.")
     for problem in report.failed_jobs:
         err.print(escape(f"FAILED {problem}"))
 

@@ -27,10 +27,6 @@ from audio_assets.retrieval import RetrievalIndex
 from audio_assets.warehouse import Record, arrow_schema
 
 
-class EmptyCorpusError(Exception):
-    """There is nothing to centre or to index; the message says what to materialise first."""
-
-
 class SpoiltCorpusError(Exception):
     """A raw vector is NaN or infinite; one of them would spoil the mean, and by it every other track."""
 
@@ -127,17 +123,13 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
 
     Raises
     ------
-    EmptyCorpusError
-        No live track has an embedding made with these settings.
     SpoiltCorpusError
         A raw vector is not finite; nothing is written.
     """
     raw = raw_corpus(record, live, settings.version)
     if not raw.track_ids:
-        raise EmptyCorpusError(
-            f"no live track has an embedding made with settings {settings.version}; "
-            "materialise clap_embeddings first"
-        )
+        record.write("clap_embeddings_normalized", arrow_schema("clap_embeddings_normalized").empty_table())
+        return Centring(sanity_record(raw.vectors), sanity_record(raw.vectors), [])
     _refuse_spoilt(raw)
     mean = _mean_of(raw.vectors)
     vectors, kept = centre_and_normalise(raw.vectors, mean)
@@ -174,18 +166,12 @@ def index_corpus(record: Record) -> int:
     Returns
     -------
     int
-        Tracks in the index.
-
-    Raises
-    ------
-    EmptyCorpusError
-        There are no normalised embeddings.
+        Tracks in the index; none where no track has an embedding.
     """
     table = record.read("clap_embeddings_normalized")
     if table is None or "mean" not in _metadata(table):
-        raise EmptyCorpusError(
-            "there are no normalised embeddings; materialise clap_embeddings_normalized first"
-        )
+        record.write("retrieval_index", arrow_schema("retrieval_index").empty_table())
+        return 0
     metadata = _metadata(table)
     # What a float32 reader of the mean would see is what is stored, so both doors and the NPZ agree.
     mean = np.asarray(json.loads(metadata["mean"]), dtype=np.float32)
@@ -195,17 +181,11 @@ def index_corpus(record: Record) -> int:
     return int(kept.num_rows)
 
 
-def load_index(record: Record) -> RetrievalIndex:
-    """Read the retrieval index.
-
-    Raises
-    ------
-    EmptyCorpusError
-        It was never made.
-    """
+def load_index(record: Record) -> RetrievalIndex | None:
+    """Read the retrieval index; None where nothing is indexed."""
     table = record.read("retrieval_index")
     if table is None or "mean" not in _metadata(table):
-        raise EmptyCorpusError("there is no retrieval index; materialise retrieval_index first")
+        return None
     mean = np.asarray(json.loads(_metadata(table)["mean"]), dtype=np.float32)
     return RetrievalIndex(np.array(table["song_id"].to_pylist(), dtype=np.str_), vectors_of(table), mean)
 

@@ -15,6 +15,7 @@ from audio_assets.features import SAMPLE_RATE_HZ, extract_features
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 
+_NUMBA_ADVICE = "If numba finds no place for its cache, set NUMBA_CACHE_DIR to a folder you can write to."
 _LIBRARIES = ("dagster", "duckdb", "essentia", "librosa", "numpy", "pandas", "torch", "transformers")
 
 
@@ -69,10 +70,13 @@ def _workers() -> Finding:
     beat = np.exp(-8 * (time_s % 0.5))
     chord = sum(np.sin(2 * np.pi * rate_hz * time_s) for rate_hz in (220.0, 277.18, 329.63))
     samples = (0.2 * beat * chord).astype(np.float32)
-    with AnalysisPool(workers=1, track_timeout_s=120).open() as pool:
-        (_, result), *_ = pool.map_unordered(extract_features, [samples])
+    try:
+        with AnalysisPool(workers=1, track_timeout_s=120).open() as pool:
+            (_, result), *_ = pool.map_unordered(extract_features, [samples])
+    except RuntimeError as error:
+        return Finding("worker process", False, f"{error}. {_NUMBA_ADVICE}")
     if isinstance(result, TrackFailure):
-        return Finding("worker process", False, str(result))
+        return Finding("worker process", False, f"{result}. {_NUMBA_ADVICE}")
     tempo_bpm = result["tempo_bpm"]
     return Finding("worker process", True, f"analysed 120 BPM of A major, found {tempo_bpm:.1f} BPM")
 

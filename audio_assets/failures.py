@@ -35,11 +35,12 @@ class FailureCode(StrEnum):
     OUT_OF_MEMORY = "out_of_memory"
     ANALYSIS_FAILED = "analysis_failed"
     NON_FINITE_RESULT = "non_finite_result"
+    IMPOSSIBLE_RESULT = "impossible_result"
     ZERO_NORM = "zero_norm"
 
 
-#: Codes that may say something about the moment, or about our own code, rather than about the file: worth
-#: another try even though the content hash has not changed.
+#: Codes that may say something about the moment, the configured limits or our own code rather than about the
+#: file: worth another try even though the content hash has not changed.
 RETRYABLE = frozenset(
     {
         FailureCode.UNREADABLE,
@@ -48,6 +49,8 @@ RETRYABLE = frozenset(
         FailureCode.WORKER_DIED,
         FailureCode.OUT_OF_MEMORY,
         FailureCode.ANALYSIS_FAILED,
+        FailureCode.TOO_SHORT,
+        FailureCode.TOO_LONG,
     }
 )
 

@@ -22,6 +22,7 @@ from audio_assets.library import (
     Seen,
     Sighting,
     Source,
+    entries_by_path,
     measure,
     read_source,
     update_ledger,
@@ -154,11 +155,12 @@ def _look(
 def _measured(
     previous: dict[str, Entry], source: Source, root: Path, limits: AudioLimits, measure_all: Measure
 ) -> Iterator[tuple[str, Measurement | TrackFailure]]:
+    known = entries_by_path(previous.values()) if source.scanned else previous
     sightings = []
     for row in source.tracks.select(["song_id", "audio_path"]).to_pylist():
-        known = previous.get(row["song_id"])
-        blank = Sighting(row["song_id"], row["audio_path"])
-        sightings.append(known.sighting(row["audio_path"]) if known else blank)
+        song_id, audio_path = row["song_id"], row["audio_path"]
+        entry = known.get(song_id)
+        sightings.append(entry.sighting(song_id, audio_path) if entry else Sighting(song_id, audio_path))
     for sighting, outcome in measure_all(partial(measure, root.resolve(), limits), sightings):
         yield sighting.song_id, outcome
 

@@ -17,7 +17,7 @@ from audio_assets.assets.features import FEATURE_VERSION
 from audio_assets.definitions import build_defs
 from audio_assets.embeddings import ModelError
 from audio_assets.library import Entry
-from audio_assets.warehouse import pending, publication_is_current, retrieval_is_current
+from audio_assets.warehouse import fingerprint, is_current, mark_current, pending
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
@@ -26,6 +26,10 @@ from resources.warehouse import Warehouse
 
 # The run's own log is in Dagster's storage; on the terminal only errors would be news.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+_RETRIEVAL_INPUTS = ("track_manifest", "clap_embeddings")
+_ALL_TABLES = ("*",)
+_INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
 @dataclass
@@ -40,17 +44,24 @@ class RunReport:
         Checks that did not pass, warnings included.
     passed_checks : int
         Checks that passed.
+    failed_builds : list of str
+        Jobs over the whole collection that failed, or one of whose checks did.
     """
 
     failed_jobs: list[str] = field(default_factory=list)
     failed_checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
     passed_checks: int = 0
+    failed_builds: list[str] = field(default_factory=list)
+
+    @property
+    def errors(self) -> list[dg.AssetCheckEvaluation]:
+        """Checks that did not pass and are more than a warning."""
+        return [check for check in self.failed_checks if check.severity == dg.AssetCheckSeverity.ERROR]
 
     @property
     def succeeded(self) -> bool:
         """Whether all that ran succeeded, warnings aside."""
-        errors = [c for c in self.failed_checks if c.severity == dg.AssetCheckSeverity.ERROR]
-        return not self.failed_jobs and not errors
+        return not self.failed_jobs and not self.errors
 
 
 @dataclass(frozen=True)
@@ -132,12 +143,25 @@ class Pipeline:
                 *([dg.AssetKey("clap_embeddings")] if work.embeddings else []),
             ]
             self._execute(instance, report, "analyse_batch", work.batch, keys)
-        record = self._warehouse.record
-        if record.batches("clap_embeddings") and not retrieval_is_current(record):
-            self._execute(instance, report, "rebuild_retrieval")
-        if not publication_is_current(record, self._warehouse.path):
-            self._execute(instance, report, "publish_tables")
+        if self._warehouse.record.batches("clap_embeddings"):
+            self._build(instance, report, "rebuild_retrieval", _RETRIEVAL_INPUTS)
+        if "rebuild_retrieval" not in report.failed_builds:
+            self._build(instance, report, "publish_tables", _ALL_TABLES)
         return report
+
+    def _build(
+        self, instance: dg.DagsterInstance, report: RunReport, job_name: str, tables: Sequence[str]
+    ) -> None:
+        """Run a job over the whole collection, unless it succeeded on the very same inputs before."""
+        data_dir = self._warehouse.path
+        inputs = fingerprint(self._warehouse.record.root, tables)
+        if is_current(data_dir, job_name, inputs):
+            return
+        n_failed = len(report.errors)
+        if not self._execute(instance, report, job_name) or len(report.errors) > n_failed:
+            report.failed_builds.append(job_name)
+        else:
+            mark_current(data_dir, job_name, inputs)
 
     def pending(self, report: RunReport) -> list[Work]:
         """Batches with something to compute; without a usable model, only their features."""
@@ -182,6 +206,9 @@ class Pipeline:
             run_config=_QUIET,
             raise_on_error=False,
         )
+        # Dagster makes a failed run of Ctrl-C; for the person who pressed it, it is the end of everything.
+        if not result.success and _INTERRUPTED in _reason(result):
+            raise KeyboardInterrupt
         for evaluation in result.get_asset_check_evaluations():
             if evaluation.passed:
                 report.passed_checks += 1

@@ -14,7 +14,7 @@ from audio_assets.embeddings import Windowing, cut_windows
 from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.features import SAMPLE_RATE_HZ as FEATURE_RATE_HZ
 from audio_assets.features import extract_features
-from audio_assets.library import Entry, StatKey, locate, stat_key
+from audio_assets.library import Entry, locate, stat_key
 
 
 def track_features(root: Path, limits: AudioLimits, track: Entry) -> dict[str, Any]:
@@ -83,7 +83,7 @@ def _decode(root: Path, limits: AudioLimits, track: Entry, rate_hz: int) -> Deco
 
 def _refuse_changed(path: Path, track: Entry) -> None:
     """Refuse numbers of other bytes than those the ledger's hash stands for."""
-    if stat_key(path) != StatKey(track.size_bytes or 0, track.mtime_ns or 0):
+    if stat_key(path) != track.stat:
         raise TrackFailure(
             FailureCode.CHANGED_WHILE_READING, f"{track.file_path} was changed after the manifest was made"
         )

@@ -84,6 +84,7 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
             model_id=checkpoint.model_id,
             revision=checkpoint.revision,
             weights_sha256=checkpoint.weights_sha256,
+            config_sha256=checkpoint.config_sha256,
             windowing=Windowing(self.max_windows),
             precision=resolve_precision(self.precision),
         )

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from audio_assets.library import Entry
-from audio_assets.warehouse import Record, arrow_schema, ledger_from_table, write_catalog
+from audio_assets.warehouse import Record, arrow_schema, ledger_from_table, sweep_strays, write_catalog
 
 
 class UnknownBatchError(Exception):
@@ -38,7 +38,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def prepare(self) -> None:
         """Make the empty tables and ``catalog.sql``, and sweep up after killed writers."""
         self.path.mkdir(parents=True, exist_ok=True)
-        self.record.sweep_strays()
+        sweep_strays(self.path)
         write_catalog(self.record, self.path / "catalog.sql")
 
     def ledger(self) -> list[Entry]:

@@ -7,9 +7,11 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from conftest import Workplace
 
-from audio_assets.warehouse import Record, arrow_schema
+from audio_assets.warehouse import Record, arrow_schema, publish
+from audio_assets.warehouse.files import temporary_path
 from audio_assets.warehouse.journal import Journal
 
 
@@ -30,11 +32,16 @@ def journalled(workplace: Workplace) -> dict[str, object]:
 
 
 def processes_of(session: int) -> list[str]:
-    listed = subprocess.run(
-        ["ps", "-eo", "sid=,pid=,stat=,args="], capture_output=True, text=True, check=True
-    )
-    rows = (line.split(maxsplit=3) for line in listed.stdout.splitlines())
-    return [row[3] for row in rows if int(row[0]) == session and not row[2].startswith("Z")]
+    """Processes of a session that are not just waiting to be reaped."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[3]) == session and fields[0] != "Z":
+                found.append((folder / "cmdline").read_text().replace("\0", " "))
+        except (FileNotFoundError, ProcessLookupError):  # it ended meanwhile
+            continue
+    return found
 
 
 def test_a_killed_run_loses_nothing_and_repeats_nothing(
@@ -63,6 +70,39 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(
     assert {song_id: made[song_id] for song_id in finished} == finished, "finished tracks were computed again"
     assert workplace.sql("SELECT count(*), count(DISTINCT song_id) FROM clap_embeddings") == [(24, 24)]
     assert not list(workplace.data.rglob("journal-*")), "the journal outlived its batch"
+
+
+def test_an_interrupt_ends_the_run_in_a_sentence(workplace: Workplace, tracks: dict[str, Path]) -> None:
+    for path in tracks.values():
+        workplace.add(path)
+    run = start(workplace)
+    deadline = time.monotonic() + 120
+    while len(journalled(workplace)) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    printed = run.communicate(timeout=60)[0].decode()
+    assert run.returncode == 130, printed
+    assert "run again to go on" in printed
+    assert "Traceback" not in printed
+    assert not (workplace.data / "warehouse.duckdb").exists(), "half a run was published"
+    assert len(journalled(workplace)) >= 3
+
+
+@pytest.mark.parametrize("length", [0.5, 1.0])
+def test_what_a_killed_writer_left_is_in_nobodys_way(
+    workplace: Workplace, tracks: dict[str, Path], length: float
+) -> None:
+    """Beside each file of the record, a whole and a torn copy of it under the name it is written by."""
+    for path in list(tracks.values())[:2]:
+        workplace.add(path)
+    workplace.run()
+    for path in list((workplace.data / "record").rglob("*.parquet")):
+        content = path.read_bytes()
+        temporary_path(path.parent).write_bytes(content[: int(length * len(content))])
+    publish(Record(workplace.data / "record"), workplace.data)
+    assert workplace.sql("SELECT count(*) FROM audio_features") == [(2,)]
+    assert workplace.sql("SELECT count(*) FROM clap_embeddings") == [(2,)]
 
 
 def test_a_torn_journal_gives_its_whole_rows(tmp_path: Path) -> None:

@@ -204,7 +204,7 @@ def test_weights_without_a_parameter_are_refused(copied):
 
 
 def test_version_names_what_changes_the_vectors_and_nothing_else():
-    settings = EmbeddingSettings("laion/x", "abc", "0" * 64, Windowing(6), "float32")
+    settings = EmbeddingSettings("laion/x", "abc", "0" * 64, "1" * 64, Windowing(6), "float32")
     moved = dataclasses.replace(settings, model_id="/elsewhere", revision="local")
     assert moved.version == settings.version
     changes = [{"windowing": Windowing(3)}, {"precision": "bfloat16"}, {"weights_sha256": "1" * 64}]

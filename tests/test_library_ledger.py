@@ -13,7 +13,7 @@ LATER = NOW + dt.timedelta(days=1)
 
 def seen(song_id: str, content: str | None = None, path: str | None = None) -> Seen:
     path = path or f"{song_id}.wav"
-    return Seen(song_id, path, Measurement(path, StatKey(1, 1), content or f"hash of {song_id}"))
+    return Seen(song_id, path, Measurement(path, StatKey(1, 1, 1), content or f"hash of {song_id}"))
 
 
 def missing(song_id: str) -> Seen:
@@ -55,7 +55,7 @@ def test_missing_and_rejected_tracks_get_no_batch_until_they_are_usable() -> Non
         "r",
         "r.wav",
         Measurement(
-            "r.wav", StatKey(1, 1), "h", rejection=TrackFailure(FailureCode.UNDECODABLE, "not audio")
+            "r.wav", StatKey(1, 1, 1), "h", rejection=TrackFailure(FailureCode.UNDECODABLE, "not audio")
         ),
     )
     first = ledger([missing("m"), rejected, seen("a")])
@@ -66,17 +66,47 @@ def test_missing_and_rejected_tracks_get_no_batch_until_they_are_usable() -> Non
     assert (second["m"].batch, second["m"].failure_code) == ("batch-000002", None)
 
 
-def test_a_moved_file_keeps_its_id_when_ids_come_from_paths() -> None:
-    first = ledger([seen("old", "content", "old.wav"), seen("b")], follow=True)
-    second = ledger([seen("new", "content", "new.wav"), seen("b")], first, follow=True)
-    assert set(second) == {"old", "b"}
-    assert (second["old"].status, second["old"].file_path) == ("live", "new.wav")
+def scan(previous: dict[str, Entry], **content_by_path: str) -> dict[str, Entry]:
+    """A scan of files given as name=content; the ids are the ledger's to give."""
+    return ledger(
+        [seen(path, content, path) for path, content in content_by_path.items()], previous, follow=True
+    )
+
+
+def ids(entries: dict[str, Entry]) -> dict[str, str]:
+    return {entry.audio_path: song_id for song_id, entry in entries.items() if entry.status == "live"}
+
+
+def test_a_moved_file_keeps_its_id() -> None:
+    first = scan({}, old="song", other="x")
+    second = scan(first, new="song", other="x")
+    assert ids(second)["new"] == ids(first)["old"]
+    assert ids(scan(second, new="song", other="x")) == ids(second)
+
+
+def test_copies_that_move_keep_their_ids_once_and_for_all() -> None:
+    first = scan({}, p1="song", p2="song", other="x")
+    moved = scan(first, q1="song", q2="song", other="x")
+    assert {ids(moved)["q1"], ids(moved)["q2"]} == {ids(first)["p1"], ids(first)["p2"]}
+    for _ in range(3):
+        again = scan(moved, q1="song", q2="song", other="x")
+        assert ids(again) == ids(moved)
+        moved = again
+
+
+def test_a_new_file_where_one_moved_away_is_another_track() -> None:
+    first = scan({}, a="song")
+    moved = scan(first, b="song")
+    later = scan(moved, a="another", b="song")
+    assert ids(later)["b"] == ids(first)["a"]
+    assert ids(later)["a"] not in first
 
 
 def test_a_copy_is_a_track_of_its_own() -> None:
-    first = ledger([seen("a", "content")], follow=True)
-    second = ledger([seen("a", "content"), seen("copy", "content")], first, follow=True)
-    assert {song_id: entry.status for song_id, entry in second.items()} == {"a": "live", "copy": "live"}
+    first = scan({}, a="song")
+    second = scan(first, a="song", copy="song")
+    assert ids(second)["a"] == ids(first)["a"]
+    assert len(set(ids(second).values())) == 2
 
 
 def test_an_unchanged_track_leaves_its_entry_untouched() -> None:

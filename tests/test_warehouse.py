@@ -4,6 +4,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pytest
 from conftest import Workplace
 
+from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.library import Entry
 from audio_assets.warehouse import (
     PUBLISHED,
@@ -38,8 +40,9 @@ def fill(record: Record, ids: list[str], **features: object) -> None:
     entries = [Entry(i, f"{i}.wav", "live", batch="batch-000001", content_sha256=f"hash of {i}") for i in ids]
     carried = pa.table({"song_id": ids, "audio_path": ids, "genre": ["rock"] * len(ids)})
     record.write("track_manifest", ledger_to_table(entries, carried))
-    record.write("audio_features", outcome_rows("audio_features", ids, **features), batch="batch-000001")
-    vectors = outcome_rows("clap_embeddings", ids, embedding=[0.6, 0.8] + [0.0] * 510)
+    rows = outcome_rows("audio_features", ids, extractor_version=EXTRACTOR_VERSION, **features)
+    record.write("audio_features", rows, batch="batch-000001")
+    vectors = outcome_rows("clap_embeddings", ids, settings_version="v", embedding=[0.6, 0.8] + [0.0] * 510)
     record.write("clap_embeddings", vectors, batch="batch-000001")
 
 
@@ -155,14 +158,16 @@ def test_readers_hold_their_generation_while_others_are_published(record: Record
                 assert row is not None
                 seen.append(row)
 
-    reader = threading.Thread(target=read_again_and_again)
-    reader.start()
-    for size in range(2, 8):
-        fill(record, [f"t{i}" for i in range(size)])
-        publish(record, tmp_path)
-    time.sleep(0.2)
-    stop.set()
-    reader.join()
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read_again_and_again)
+        for size in range(2, 8):
+            fill(record, [f"t{i}" for i in range(size)])
+            publish(record, tmp_path)
+        published = len(seen)
+        while len(seen) < published + 2 and not reading.done():
+            time.sleep(0.01)
+        stop.set()
+        reading.result()
     assert all(manifest == features for manifest, features in seen), "a reader saw half a generation"
     assert seen[-1] == (7, 7)
     assert holder.communicate("\n", timeout=30)[0] == "1\n"

@@ -38,6 +38,7 @@ _REQUIRED = (
     ("preprocessor_config.json", "processor_config.json"),
     ("tokenizer.json", "vocab.json"),
 )
+_CONFIG_NAMES = ("config.json", "preprocessor_config.json", "processor_config.json")
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _PROBE_TIMEOUT_S = 5.0
 
@@ -72,6 +73,16 @@ class Checkpoint:
     model_id: str
     revision: str
     weights_sha256: str
+
+    @property
+    def config_sha256(self) -> str:
+        """Hash of the files that say how the weights and the audio front end are to be used."""
+        digest = hashlib.sha256()
+        for name in _CONFIG_NAMES:
+            path = self.path / name
+            digest.update(path.read_bytes() if path.exists() else b"")
+            digest.update(b"\0")
+        return digest.hexdigest()
 
     @property
     def weights_path(self) -> Path:

@@ -27,8 +27,8 @@ class EmbeddingSettings:
     ----------
     model_id, revision : str
         Where the weights come from.
-    weights_sha256 : str
-        Which weights they are.
+    weights_sha256, config_sha256 : str
+        Which weights they are, and which front end and architecture they are used with.
     windowing : Windowing
         Which parts of a track are heard.
     precision : str
@@ -40,6 +40,7 @@ class EmbeddingSettings:
     model_id: str
     revision: str
     weights_sha256: str
+    config_sha256: str
     windowing: Windowing
     precision: str
     backend: str = "torch"
@@ -50,7 +51,13 @@ class EmbeddingSettings:
 
         The weights count by their hash, not by name or folder: moving a model recomputes nothing.
         """
-        parts = [self.weights_sha256, self.windowing.version, self.precision, self.backend]
+        parts = [
+            self.weights_sha256,
+            self.config_sha256,
+            self.windowing.version,
+            self.precision,
+            self.backend,
+        ]
         return "clap-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
 
 

@@ -51,6 +51,12 @@ class Feature:
     lower: float | None = None
     upper: float | None = None
 
+    def allows(self, value: float | None) -> bool:
+        """Whether the definition allows a value; None, no value, is always allowed."""
+        if value is None:
+            return True
+        return (self.lower is None or value >= self.lower) and (self.upper is None or value <= self.upper)
+
 
 #: Name, unit, description, lower, upper.
 Row = tuple[str, str, str, float | None, float | None]

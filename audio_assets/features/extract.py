@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
-from audio_assets.features.columns import FEATURE_NAMES
+from audio_assets.features.columns import FEATURE_NAMES, FEATURES
 from audio_assets.features.rhythm import rhythm_features
 from audio_assets.features.spectral import spectral_features
 from audio_assets.features.tonal import tonal_features
@@ -49,7 +49,8 @@ def extract_features(samples: NDArray[np.float32]) -> dict[str, float | None]:
     ------
     TrackFailure
         TOO_SHORT, NON_FINITE_AUDIO, ABSURD_AMPLITUDE, SILENT: nothing was computed.
-        NON_FINITE_RESULT: the message names the columns that came out NaN or infinite.
+        NON_FINITE_RESULT, IMPOSSIBLE_RESULT: the message names the columns that came out NaN, infinite or
+        outside the range that their definition allows.
     ValueError
         If `samples` is not a one-dimensional float32 array.
     """
@@ -63,6 +64,9 @@ def extract_features(samples: NDArray[np.float32]) -> dict[str, float | None]:
     not_finite = [name for name, value in values.items() if value is not None and not np.isfinite(value)]
     if not_finite:
         raise TrackFailure(FailureCode.NON_FINITE_RESULT, f"not finite: {', '.join(not_finite)}")
+    impossible = [feature.name for feature in FEATURES if not feature.allows(values[feature.name])]
+    if impossible:
+        raise TrackFailure(FailureCode.IMPOSSIBLE_RESULT, f"out of range: {', '.join(impossible)}")
     return {name: values[name] for name in FEATURE_NAMES}
 
 

@@ -5,7 +5,14 @@ content hashes, the ledger of batches. What does not: decoding (``audio``), stor
 """
 
 from audio_assets.library.discovery import AUDIO_SUFFIXES, discover
-from audio_assets.library.ledger import BATCH_SIZE, Entry, LibraryVanishedError, Seen, update_ledger
+from audio_assets.library.ledger import (
+    BATCH_SIZE,
+    Entry,
+    LibraryVanishedError,
+    Seen,
+    entries_by_path,
+    update_ledger,
+)
 from audio_assets.library.manifest import ManifestError, Source, read_source
 from audio_assets.library.paths import locate
 from audio_assets.library.survey import TAG_NAMES, Measurement, Sighting, StatKey, measure, stat_key
@@ -23,6 +30,7 @@ __all__ = [
     "Source",
     "StatKey",
     "discover",
+    "entries_by_path",
     "locate",
     "measure",
     "read_source",

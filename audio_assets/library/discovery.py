@@ -18,6 +18,9 @@ AUDIO_SUFFIXES = frozenset(
 #: should have to find out by counting which of their files were passed over.
 SCORE_SUFFIXES = frozenset({".mid", ".midi", ".mod", ".xm", ".it", ".s3m"})
 
+#: Folders of file systems, which belong to nobody's music and often cannot be listed.
+_SYSTEM_FOLDERS = frozenset({"lost+found", "$RECYCLE.BIN", "System Volume Information"})
+
 _NOT_WORD = re.compile(r"[^a-z0-9]+")
 
 
@@ -43,7 +46,9 @@ def discover(root: Path) -> Iterator[PurePosixPath]:
         A folder cannot be listed: a part of the library that cannot be seen is not an empty one.
     """
     for folder, folders, files in os.walk(root, onerror=_raise):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        folders[:] = sorted(
+            name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS
+        )
         for name in sorted(files):
             if (
                 not name.startswith(".")
@@ -52,13 +57,15 @@ def discover(root: Path) -> Iterator[PurePosixPath]:
                 yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
 
 
-def song_id_for(relative_path: PurePosixPath) -> str:
+def song_id_for(relative_path: PurePosixPath, attempt: int = 0) -> str:
     """Id of a scanned file: readable, and the same wherever the root is mounted.
 
     Parameters
     ----------
     relative_path : PurePosixPath
         Path relative to the library root.
+    attempt : int
+        Counts up where the id of the path belongs to another track already.
 
     Returns
     -------
@@ -66,7 +73,8 @@ def song_id_for(relative_path: PurePosixPath) -> str:
         The file's name as ``[a-z0-9-]`` and eight hex digits of the path's SHA-256.
     """
     slug = _NOT_WORD.sub("-", relative_path.stem.lower()).strip("-")[:48] or "track"
-    digest = hashlib.sha256(os.fsencode(str(relative_path))).hexdigest()[:8]
+    salt = f"\0{attempt}" if attempt else ""
+    digest = hashlib.sha256(os.fsencode(str(relative_path) + salt)).hexdigest()[:8]
     return f"{slug}-{digest}"
 
 

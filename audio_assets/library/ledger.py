@@ -8,9 +8,12 @@ removed and keeps its place, in case it comes back.
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import PurePosixPath
 from typing import Literal
 
 from audio_assets.failures import FailureCode, TrackFailure
+from audio_assets.library.discovery import song_id_for
 from audio_assets.library.survey import Measurement, Sighting, StatKey
 
 BATCH_SIZE = 256
@@ -43,18 +46,22 @@ class Entry:
     codec: str | None = None
     size_bytes: int | None = None
     mtime_ns: int | None = None
+    ctime_ns: int | None = None
     content_sha256: str | None = None
     failure_code: str | None = None
     failure_message: str | None = None
     changed_at: dt.datetime | None = None
 
-    def sighting(self, audio_path: str) -> Sighting:
+    @property
+    def stat(self) -> StatKey | None:
+        """Size and times of the file when its content was hashed; None for one never seen."""
+        if self.size_bytes is None or self.mtime_ns is None or self.ctime_ns is None:
+            return None
+        return StatKey(self.size_bytes, self.mtime_ns, self.ctime_ns)
+
+    def sighting(self, song_id: str, audio_path: str) -> Sighting:
         """Give what to look at this time, with what the ledger knows."""
-        if self.size_bytes is None or self.mtime_ns is None:
-            return Sighting(self.song_id, audio_path)
-        return Sighting(
-            self.song_id, audio_path, StatKey(self.size_bytes, self.mtime_ns), self.content_sha256
-        )
+        return Sighting(song_id, audio_path, self.file_path, self.stat, self.content_sha256)
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,8 @@ def update_ledger(
     batch_size : int
         Most tracks in a new batch.
     ids_follow_content : bool
-        True for a scanned folder: a file at a new path whose content is that of a file that vanished
-        is the same track, moved, and keeps its id and results.
+        True for a scanned folder, whose files get their ids here: a file at a new path whose content is
+        that of one that vanished is the same track, moved, and keeps its id and results.
     now : datetime
         Time to record.
 
@@ -102,7 +109,7 @@ def update_ledger(
     """
     tracks = list(seen)
     if ids_follow_content:
-        tracks = _follow_moves(previous, tracks)
+        tracks = _with_ids(previous, tracks)
     ledger = {track.song_id: _entry(previous.get(track.song_id), track, now) for track in tracks}
     _refuse_vanished(previous, ledger)
     for song_id, entry in previous.items():
@@ -111,19 +118,48 @@ def update_ledger(
     return _with_batches(ledger, batch_size)
 
 
-def _follow_moves(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
-    named = {track.song_id for track in tracks}
-    gone = {
-        entry.content_sha256: song_id
-        for song_id, entry in previous.items()
-        if song_id not in named and entry.content_sha256 is not None
-    }
-    followed = []
+def entries_by_path(previous: Iterable[Entry]) -> dict[str, Entry]:
+    """Find entries by the path they were last seen at, those still named before those removed."""
+    entries = sorted(previous, key=lambda entry: entry.status == "removed")
+    found: dict[str, Entry] = {}
+    for entry in entries:
+        found.setdefault(entry.audio_path, entry)
+    return found
+
+
+def _with_ids(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
+    """Give scanned files their ids: that of their path, else that of their moved content, else a new one."""
+    by_path = entries_by_path(previous.values())
+    moved = _vanished_ids(previous.values(), {track.audio_path for track in tracks})
+    taken = set(previous)
+    identified = []
     for track in tracks:
-        is_new = track.song_id not in previous and isinstance(track.outcome, Measurement)
-        old_id = gone.pop(track.outcome.content_sha256, None) if is_new else None  # type: ignore[union-attr]
-        followed.append(replace(track, song_id=old_id) if old_id else track)
-    return followed
+        known = by_path.get(track.audio_path)
+        candidates = moved.get(_content(track), []) if known is None else [known.song_id]
+        song_id = candidates.pop(0) if candidates else _unused_id(track.audio_path, taken)
+        taken.add(song_id)
+        identified.append(replace(track, song_id=song_id))
+    return identified
+
+
+def _vanished_ids(previous: Iterable[Entry], paths: set[str]) -> dict[str | None, list[str]]:
+    """Group tracks whose path is gone since the last scan by content; two copies may move at once."""
+    found: dict[str | None, list[str]] = {}
+    for entry in previous:
+        gone = entry.status != "removed" and entry.audio_path not in paths
+        if gone and entry.content_sha256 is not None:
+            found.setdefault(entry.content_sha256, []).append(entry.song_id)
+    return found
+
+
+def _content(track: Seen) -> str | None:
+    return track.outcome.content_sha256 if isinstance(track.outcome, Measurement) else None
+
+
+def _unused_id(audio_path: str, taken: set[str]) -> str:
+    """Id of a path; another one where a track that moved away has kept it."""
+    ids = (song_id_for(PurePosixPath(audio_path), attempt) for attempt in count())
+    return next(song_id for song_id in ids if song_id not in taken)
 
 
 def _entry(old: Entry | None, track: Seen, now: dt.datetime) -> Entry:
@@ -159,6 +195,7 @@ def _new_entry(old: Entry | None, track: Seen, now: dt.datetime) -> Entry:
         codec=outcome.codec,
         size_bytes=outcome.stat.size_bytes,
         mtime_ns=outcome.stat.mtime_ns,
+        ctime_ns=outcome.stat.ctime_ns,
         content_sha256=outcome.content_sha256,
         failure_code=str(rejection.code) if rejection else None,
         failure_message=rejection.message if rejection else None,

@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
-from audio_assets.library.discovery import discover, song_id_for
+from audio_assets.library.discovery import discover
 
 _INTEGER = re.compile(r"-?(0|[1-9]\d{0,17})")
 _DECIMAL = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
@@ -80,10 +81,12 @@ def read_source(root: Path, manifest: Path | None) -> Source:
 
 
 def _scan(root: Path) -> Source:
-    paths = list(discover(root))
-    ids = [song_id_for(path) for path in paths]
-    texts = [str(path).encode(errors="backslashreplace").decode() for path in paths]
-    tracks = pa.table({"song_id": pa.array(ids, pa.string()), "audio_path": pa.array(texts, pa.string())})
+    try:
+        paths = [str(path).encode(errors="backslashreplace").decode() for path in discover(root)]
+    except OSError as error:
+        raise ManifestError(f"a folder of the library cannot be listed: {error}") from error
+    # The path stands in for the id, which only the ledger can give: a moved track keeps its own.
+    tracks = pa.table({"song_id": pa.array(paths, pa.string()), "audio_path": pa.array(paths, pa.string())})
     return Source(tracks, {"found": tracks.num_rows}, scanned=True)
 
 
@@ -94,7 +97,9 @@ def _read_csv(path: Path) -> pa.Table:
         # Names first, so that every column can be declared a string: type inference would eat leading zeros.
         with csv.open_csv(path, parse_options=csv.ParseOptions(newlines_in_values=True)) as reader:
             names = reader.schema.names
-        _refuse_repeats(names, f"{path}: the header names a column twice")
+        if any(not name.strip() for name in names):
+            raise ManifestError(f"{path}: a column has no name")
+        _refuse_repeats([name.casefold() for name in names], f"{path}: the header names a column twice")
         return csv.read_csv(
             path,
             parse_options=csv.ParseOptions(newlines_in_values=True),
@@ -199,6 +204,6 @@ def _typed(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Cast a text column to int64 or float64 where every value is written as such a number."""
     values = [value for value in column.to_pylist() if value is not None]
     for pattern, dtype in ((_INTEGER, pa.int64()), (_DECIMAL, pa.float64())):
-        if values and all(pattern.fullmatch(value) for value in values):
+        if values and all(pattern.fullmatch(value) and isfinite(float(value)) for value in values):
             return column.cast(dtype)
     return column

@@ -18,8 +18,8 @@ def locate(root: Path, audio_path: str) -> Path:
     """Find the file that a manifest's ``audio_path`` means, below the library root.
 
     A relative path is taken below the root. An absolute path from another computer is matched by its
-    longest tail that exists below the root (``/Users/x/audio/Q4/A002.mp3`` → ``<root>/Q4/A002.mp3``),
-    so a library can be moved without editing the manifest.
+    longest tail of folder and name that exists below the root (``/Users/x/audio/Q4/A002.mp3`` →
+    ``<root>/Q4/A002.mp3``), so a library can be moved without editing the manifest.
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ def _is_foreign(root: Path, audio_path: str) -> bool:
 def _candidates(root: Path, audio_path: str, parts: tuple[str, ...]) -> Iterator[Path]:
     yield root.joinpath(*parts)
     if _is_foreign(root, audio_path):
-        for start in range(1, len(parts)):
+        # A tail has its folder in it: "01.wav" alone would match another album's.
+        for start in range(1, len(parts) - 1):
             yield root.joinpath(*parts[start:])
 
 

@@ -27,10 +27,15 @@ TAG_NAMES = tuple(_TAG_KEYS)
 
 
 class StatKey(NamedTuple):
-    """What decides, without reading a file, whether it may have changed since it was hashed."""
+    """What decides, without reading a file, whether it may have changed since it was hashed.
+
+    The change time is what makes it safe: a copy can be given any modification time, as unzipping and
+    ``cp -p`` do, but not that.
+    """
 
     size_bytes: int
     mtime_ns: int
+    ctime_ns: int
 
 
 @dataclass(frozen=True)
@@ -43,12 +48,14 @@ class Sighting:
         The track's id.
     audio_path : str
         Path as the manifest or the scan gives it.
-    known_stat, known_sha256
-        Size, time and content hash at the last visit; the hash is reused while size and time stand.
+    known_path, known_stat, known_sha256
+        File, its size and times, and its content hash at the last visit; while the former stand, so does
+        the hash.
     """
 
     song_id: str
     audio_path: str
+    known_path: str | None = None
     known_stat: StatKey | None = None
     known_sha256: str | None = None
 
@@ -93,7 +100,8 @@ def measure(root: Path, limits: AudioLimits, sighting: Sighting) -> Measurement:
     relative = locate(root, sighting.audio_path)
     path = root / relative
     stat = stat_key(path)
-    if sighting.known_sha256 is not None and stat == sighting.known_stat:
+    known = (sighting.known_path, sighting.known_stat)
+    if sighting.known_sha256 is not None and known == (relative.as_posix(), stat):
         sha256 = sighting.known_sha256
     else:
         sha256 = _content_sha256(path)
@@ -129,7 +137,7 @@ def stat_key(path: Path) -> StatKey:
         raise TrackFailure(FailureCode.MISSING, f"{path.name} has disappeared") from error
     except OSError as error:
         raise TrackFailure(FailureCode.UNREADABLE, f"{path.name}: {error}") from error
-    return StatKey(status.st_size, status.st_mtime_ns)
+    return StatKey(status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _content_sha256(path: Path) -> str:

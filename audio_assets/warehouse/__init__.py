@@ -5,15 +5,22 @@ exported files. What does not: how a number is computed.
 """
 
 from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
-from audio_assets.warehouse.currency import publication_is_current, retrieval_is_current
+from audio_assets.warehouse.currency import fingerprint, is_current, mark_current
 from audio_assets.warehouse.doors import connect_live, write_catalog
-from audio_assets.warehouse.exports import EXPORTED_TABLES, export_notebook_files, exported_ids
+from audio_assets.warehouse.exports import (
+    EXPORTED_COLUMNS,
+    EXPORTED_TABLES,
+    export_notebook_files,
+    exported_rows,
+)
+from audio_assets.warehouse.files import sweep_strays
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
 from audio_assets.warehouse.publish import LINK_NAME, Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
 
 __all__ = [
+    "EXPORTED_COLUMNS",
     "EXPORTED_TABLES",
     "FEATURE_COLUMNS",
     "LINK_NAME",
@@ -30,12 +37,14 @@ __all__ = [
     "complete_batch",
     "connect_live",
     "export_notebook_files",
-    "exported_ids",
+    "exported_rows",
+    "fingerprint",
+    "is_current",
     "ledger_from_table",
     "ledger_to_table",
+    "mark_current",
     "pending",
-    "publication_is_current",
     "publish",
-    "retrieval_is_current",
+    "sweep_strays",
     "write_catalog",
 ]

@@ -1,26 +1,65 @@
-"""Whether what is built of the record is younger than what it is built of, as ``make`` would ask."""
+"""Whether what was built of the record was built of the record as it is now.
 
-from collections.abc import Iterable
+A build is marked with the fingerprint of its inputs, taken before it began, and only once it has passed its
+checks. So a change during a build, a crash after it or a failed check all make the next run build again.
+"""
+
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
-from audio_assets.warehouse.publish import LINK_NAME
-from audio_assets.warehouse.record import Record
+from audio_assets.warehouse.files import atomic_path
+
+_SUFFIX = ".parquet"
 
 
-def retrieval_is_current(record: Record) -> bool:
-    """Whether the index is younger than the manifest, the embeddings and their centring."""
-    sources = [
-        record.path("track_manifest"),
-        record.path("clap_embeddings_normalized"),
-        *(record.path("clap_embeddings", batch) for batch in record.batches("clap_embeddings")),
-    ]
-    return _changed_ns([record.path("retrieval_index")]) >= _changed_ns(sources)
+def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[int]]:
+    """Which files of the record there are, and which version of each.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the record.
+    tables : sequence of str
+        Tables that count.
+
+    Returns
+    -------
+    dict of str to list of int
+        Relative path to modification time in ns and size in bytes.
+    """
+    found = {}
+    for table in tables:
+        for path in root.glob(f"{table}/**/*{_SUFFIX}"):
+            try:
+                status = path.stat()
+            except FileNotFoundError:  # pragma: no cover - replaced between listing and looking
+                continue
+            found[str(path.relative_to(root))] = [status.st_mtime_ns, status.st_size]
+    return found
 
 
-def publication_is_current(record: Record, data_dir: Path) -> bool:
-    """Whether nothing was recorded since the generation in place was built."""
-    return _changed_ns([data_dir / LINK_NAME]) >= _changed_ns(record.root.rglob("part.parquet"))
+def is_current(data_dir: Path, build: str, inputs: dict[str, list[int]]) -> bool:
+    """Whether a build was last made, and approved, from these very inputs."""
+    mark = _mark(data_dir, build)
+    return mark.exists() and json.loads(mark.read_text(encoding="utf-8")) == inputs
 
 
-def _changed_ns(paths: Iterable[Path]) -> int:
-    return max((path.stat().st_mtime_ns for path in paths if path.exists()), default=0)
+def mark_current(data_dir: Path, build: str, inputs: dict[str, list[int]]) -> None:
+    """Note that a build has succeeded.
+
+    Parameters
+    ----------
+    data_dir : Path
+        The data folder.
+    build : str
+        Name of the build.
+    inputs : dict
+        Fingerprint of what it was made of, taken before it began.
+    """
+    with atomic_path(_mark(data_dir, build)) as temporary:
+        temporary.write_text(json.dumps(inputs), encoding="utf-8")
+
+
+def _mark(data_dir: Path, build: str) -> Path:
+    return data_dir / "built" / f"{build}.json"

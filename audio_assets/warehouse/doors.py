@@ -10,6 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
+from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.warehouse.files import atomic_path
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS
@@ -27,7 +28,9 @@ def views_sql(record: Record) -> str:
     """Statements that define the tables as views over a record."""
     folder = glob.escape(str(record.root.resolve())).replace("'", "''")
     features = ", ".join(column.name for column in FEATURE_COLUMNS)
-    return Template(_read("views.sql")).substitute(record=folder, features=features)
+    return Template(_read("views.sql")).substitute(
+        record=folder, features=features, extractor_version=EXTRACTOR_VERSION
+    )
 
 
 def macros_sql() -> str:

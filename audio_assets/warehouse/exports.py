@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from audio_assets.embeddings import EMBEDDING_DIM
 from audio_assets.warehouse.doors import connect_live, sql_literal
 from audio_assets.warehouse.files import atomic_path
 from audio_assets.warehouse.record import Record
-from audio_assets.warehouse.schemas import FEATURE_COLUMNS
+from audio_assets.warehouse.schemas import EMBEDDING, FEATURE_COLUMNS, SONG_ID
 
 if TYPE_CHECKING:
     import duckdb
@@ -26,6 +27,14 @@ EXPORTED_TABLES = {
     EMBEDDINGS_NPZ: "clap_embeddings",
     NORMALIZED_NPZ: "clap_embeddings_normalized",
     INDEX_NPZ: "retrieval_index",
+}
+
+_VECTOR_COLUMNS = (SONG_ID, EMBEDDING)
+EXPORTED_COLUMNS = {
+    FEATURES_CSV: (SONG_ID, *FEATURE_COLUMNS),
+    EMBEDDINGS_NPZ: _VECTOR_COLUMNS,
+    NORMALIZED_NPZ: _VECTOR_COLUMNS,
+    INDEX_NPZ: _VECTOR_COLUMNS,
 }
 
 
@@ -44,8 +53,8 @@ def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
     dict of str to int
         Rows by file name.
     """
-    with connect_live(record) as connection:
-        _order_by_manifest(connection, record)
+    with record.snapshot() as still, connect_live(still) as connection:
+        _order_by_manifest(connection, still)
         rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV)}
         for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ):
             ids, vectors = _vectors(connection, EXPORTED_TABLES[name])
@@ -56,14 +65,18 @@ def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
     return rows
 
 
-def exported_ids(path: Path) -> set[str]:
-    """Read back the track ids of an exported file, as a notebook would."""
+def exported_rows(path: Path) -> pa.Table:
+    """Read an exported file back, as a notebook would, with rows in the order of ids."""
     if path.suffix == ".csv":
         import pandas as pd
 
-        return set(pd.read_csv(path, dtype={"song_id": str})["song_id"])
+        frame = pd.read_csv(path, dtype={"song_id": str})
+        schema = pa.schema([(column.name, column.type) for column in EXPORTED_COLUMNS[path.name]])
+        return pa.Table.from_pandas(frame, schema=schema, preserve_index=False).sort_by("song_id")
     with np.load(path, allow_pickle=False) as file:
-        return set(file["track_ids"].tolist())
+        flat = pa.array(file["embeddings"].ravel(), pa.float32())
+        vectors = pa.FixedSizeListArray.from_arrays(flat, EMBEDDING_DIM)
+        return pa.table({"song_id": pa.array(file["track_ids"]), "embedding": vectors}).sort_by("song_id")
 
 
 def _index_mean(connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float32]:

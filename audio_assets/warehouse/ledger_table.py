@@ -34,7 +34,7 @@ def ledger_to_table(ledger: Iterable[Entry], carried: pa.Table) -> pa.Table:
         A carried column has the name of one that is measured.
     """
     names = [name for name in carried.column_names if name not in _SHARED_NAMES]
-    taken = sorted(set(names) & _OWN_NAMES)
+    taken = sorted(name for name in names if name.casefold() in _OWN_NAMES)  # SQL knows no case
     if taken:
         raise ManifestError(
             f"the manifest has columns that audio-assets measures itself: {', '.join(taken)}. "

@@ -7,17 +7,17 @@ generation open keeps reading it; nobody ever waits for anybody.
 import datetime as dt
 import os
 import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
+from audio_assets.features import FEATURES, Feature
 from audio_assets.warehouse.doors import connect_live, macros_sql, sql_literal
-from audio_assets.warehouse.files import TEMPORARY_PREFIX
+from audio_assets.warehouse.files import temporary_path
 from audio_assets.warehouse.record import Record
-from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED
+from audio_assets.warehouse.schemas import PUBLISHED
 
 if TYPE_CHECKING:
     import duckdb
@@ -65,15 +65,17 @@ def publish(record: Record, data_dir: Path) -> Publication:
     Raises
     ------
     PublishError
-        A number is NaN or infinite, or a vector is not of unit length.
+        A number is NaN, infinite or outside the range that its definition allows, or a vector is not of
+        unit length.
     """
     started = time.monotonic()
     with FileLock(data_dir / ".publish.lock"):
         generation = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")
         path = data_dir / f"warehouse-{generation}.duckdb"
-        building = data_dir / f"{TEMPORARY_PREFIX}{generation}.duckdb"
+        building = temporary_path(data_dir)
         try:
-            row_counts = _build(record, building)
+            with record.snapshot() as still:
+                row_counts = _build(still, building)
             building.replace(path)
         finally:
             building.unlink(missing_ok=True)
@@ -119,8 +121,8 @@ def _write_table(connection: "duckdb.DuckDBPyConnection", name: str) -> int:
 
 
 def _refuse_bad_numbers(connection: "duckdb.DuckDBPyConnection") -> None:
-    finite = " AND ".join(f"coalesce(isfinite({column.name}), true)" for column in FEATURE_COLUMNS)
-    conditions = {"audio_features": f"NOT ({finite})"}
+    possible = " AND ".join(f"coalesce({_possible(feature)}, true)" for feature in FEATURES)
+    conditions = {"audio_features": f"NOT ({possible})"}
     for name in _VECTOR_TABLES:
         squared_norm = "array_inner_product(embedding, embedding)"
         conditions[name] = f"NOT isfinite({squared_norm}) OR abs({squared_norm} - 1) > {_UNIT_TOLERANCE}"
@@ -130,13 +132,22 @@ def _refuse_bad_numbers(connection: "duckdb.DuckDBPyConnection") -> None:
         ).fetchall()
         if rows:
             raise PublishError(
-                f"{name} holds NaN, infinity or vectors not of unit length, such as of "
+                f"{name} holds numbers out of range, NaN, infinity or vectors not of unit length, such as of "
                 f"{', '.join(row[0] for row in rows)}; materialise it again. The old generation stays."
             )
 
 
+def _possible(feature: Feature) -> str:
+    bounds = [f"isfinite({feature.name})"]
+    if feature.lower is not None:
+        bounds.append(f"{feature.name} >= {feature.lower!r}")
+    if feature.upper is not None:
+        bounds.append(f"{feature.name} <= {feature.upper!r}")
+    return "(" + " AND ".join(bounds) + ")"
+
+
 def _switch_link(link: Path, target: str) -> None:
-    temporary = link.with_name(f"{TEMPORARY_PREFIX}{uuid.uuid4().hex}")
+    temporary = temporary_path(link.parent)
     temporary.symlink_to(target)
     temporary.replace(link)
 

@@ -4,20 +4,23 @@ One file for each table and batch, replaced whole. A file holds its schema, and 
 was made from. Nothing here locks: two writers of one batch write the same rows, and the later one wins.
 """
 
+import os
 import re
-import time
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from audio_assets.warehouse.files import TEMPORARY_PREFIX, atomic_path
+from audio_assets.warehouse.currency import fingerprint
+from audio_assets.warehouse.files import atomic_path, temporary_path
 from audio_assets.warehouse.schemas import RECORD, arrow_schema
 
 _BATCH_KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _BATCHED = ("audio_features", "clap_embeddings")
-_STRAY_AGE_S = 24 * 3600.0
 
 
 class RecordError(Exception):
@@ -121,10 +124,31 @@ class Record:
                 with atomic_path(path) as temporary:
                     pq.write_table(empty, temporary)
 
-    def sweep_strays(self) -> int:
-        """Remove temporary files that killed writers left a day ago or earlier; return how many."""
-        limit = time.time() - _STRAY_AGE_S
-        strays = [path for path in self.root.rglob(f"{TEMPORARY_PREFIX}*") if path.lstat().st_mtime < limit]
-        for path in strays:
-            path.unlink(missing_ok=True)
-        return len(strays)
+    @contextmanager
+    def snapshot(self) -> Iterator["Record"]:
+        """Hold the record still, so that several tables are read as of one moment.
+
+        Files are replaced and never written to, so hard links to them are a copy that costs nothing.
+
+        Yields
+        ------
+        Record
+            The record as it was; gone when the block ends.
+        """
+        self.initialise()
+        folder = temporary_path(self.root.parent)
+        try:
+            while not self._link_into(folder):
+                shutil.rmtree(folder)
+            yield Record(folder)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _link_into(self, folder: Path) -> bool:
+        """Link all files into a folder; False where one was replaced meanwhile."""
+        before = fingerprint(self.root)
+        for name in before:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileNotFoundError):
+                os.link(self.root / name, folder / name)
+        return fingerprint(self.root) == before == fingerprint(folder)

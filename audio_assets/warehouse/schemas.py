@@ -32,7 +32,7 @@ _VECTOR = pa.list_(pa.float32(), EMBEDDING_DIM)
 
 SONG_ID = Column("song_id", pa.string(), "Id of the track; unique, never a number")
 _SHA256 = Column("content_sha256", pa.string(), "SHA-256 of the file's bytes when this row was made")
-_EMBEDDING = Column("embedding", _VECTOR, "The vector, 512 dimensions")
+EMBEDDING = Column("embedding", _VECTOR, "The vector, 512 dimensions")
 
 LEDGER: tuple[Column, ...] = (
     SONG_ID,
@@ -51,6 +51,7 @@ LEDGER: tuple[Column, ...] = (
     Column("codec", pa.string(), "Codec of the file, such as mp3, flac, vorbis, pcm_s16"),
     Column("size_bytes", pa.int64(), "Size of the file", "bytes"),
     Column("mtime_ns", pa.int64(), "Modification time of the file, since 1970", "ns"),
+    Column("ctime_ns", pa.int64(), "Change time of the file, since 1970", "ns"),
     Column("content_sha256", pa.string(), "SHA-256 of the file's bytes"),
     Column("failure_code", pa.string(), "Why the track is not live"),
     Column("failure_message", pa.string(), "The reason in words"),
@@ -100,7 +101,7 @@ RECORD: dict[str, tuple[Column, ...]] = {
         *SETTING_COLUMNS,
         Column("n_windows", pa.int64(), "10-s windows that were averaged"),
         *_DECODING,
-        _EMBEDDING,
+        EMBEDDING,
     ),
     "clap_embeddings_normalized": (
         SONG_ID,
@@ -108,9 +109,9 @@ RECORD: dict[str, tuple[Column, ...]] = {
         Column("computed_at", _TIME, "When this row was made"),
         Column("failure_code", pa.string(), "Why there is no vector; NULL where there is"),
         Column("failure_message", pa.string(), "The reason in words"),
-        _EMBEDDING,
+        EMBEDDING,
     ),
-    "retrieval_index": (SONG_ID, _SHA256, _EMBEDDING),
+    "retrieval_index": (SONG_ID, _SHA256, EMBEDDING),
 }
 
 PUBLISHED: dict[str, tuple[str, tuple[Column, ...]]] = {
@@ -137,7 +138,7 @@ PUBLISHED: dict[str, tuple[str, tuple[Column, ...]]] = {
         "Raw CLAP audio embeddings, L2-normalised per track, with the settings that made them",
         (
             SONG_ID,
-            _EMBEDDING,
+            EMBEDDING,
             Column("n_windows", pa.int64(), "10-s windows that were averaged"),
             *SETTING_COLUMNS,
             _SHA256,
@@ -146,11 +147,11 @@ PUBLISHED: dict[str, tuple[str, tuple[Column, ...]]] = {
     ),
     "clap_embeddings_normalized": (
         "CLAP embeddings minus the mean over all tracks, then each of unit length",
-        (SONG_ID, _EMBEDDING),
+        (SONG_ID, EMBEDDING),
     ),
     "retrieval_index": (
         "Vectors to search: score = inner product with a centred, normalised query",
-        (SONG_ID, _EMBEDDING),
+        (SONG_ID, EMBEDDING),
     ),
     "retrieval_index_info": (
         "One row: the mean that queries are centred with, and what the index was built from",

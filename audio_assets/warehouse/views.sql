@@ -3,7 +3,7 @@
 -- $record stands for the record's folder.
 
 CREATE OR REPLACE VIEW manifest AS
-SELECT * EXCLUDE (mtime_ns)
+SELECT * EXCLUDE (mtime_ns, ctime_ns)
 FROM read_parquet('$record/track_manifest/part.parquet')
 WHERE status <> 'removed';
 
@@ -12,15 +12,22 @@ SELECT song_id, content_sha256, batch
 FROM read_parquet('$record/track_manifest/part.parquet')
 WHERE status = 'live';
 
+-- Rows of one extractor and of one model only: those of another version wait to be computed again.
 CREATE OR REPLACE VIEW feature_outcomes AS
 SELECT *
 FROM read_parquet('$record/audio_features/**/*.parquet', hive_partitioning = false)
-SEMI JOIN live_tracks USING (song_id, content_sha256);
+SEMI JOIN live_tracks USING (song_id, content_sha256)
+WHERE extractor_version = '$extractor_version';
+
+CREATE OR REPLACE VIEW settings_in_force AS
+SELECT max(decode(value)) FILTER (decode(key) = 'settings_version') AS settings_version
+FROM parquet_kv_metadata('$record/clap_embeddings_normalized/part.parquet');
 
 CREATE OR REPLACE VIEW embedding_outcomes AS
 SELECT *
 FROM read_parquet('$record/clap_embeddings/**/*.parquet', hive_partitioning = false)
-SEMI JOIN live_tracks USING (song_id, content_sha256);
+SEMI JOIN live_tracks USING (song_id, content_sha256)
+WHERE settings_version = coalesce((SELECT settings_version FROM settings_in_force), settings_version);
 
 CREATE OR REPLACE VIEW normalisation_outcomes AS
 SELECT *
@@ -61,7 +68,7 @@ WITH pairs AS (
     FROM parquet_kv_metadata('$record/retrieval_index/part.parquet')
 )
 SELECT max(text) FILTER (name = 'mean')::FLOAT[512] AS mean,
-       max(text) FILTER (name = 'n_tracks')::BIGINT AS n_tracks,
+       (SELECT count(*) FROM retrieval_index) AS n_tracks,
        max(text) FILTER (name = 'model_id') AS model_id,
        max(text) FILTER (name = 'revision') AS revision,
        max(text) FILTER (name = 'weights_sha256') AS weights_sha256,
