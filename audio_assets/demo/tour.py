@@ -24,7 +24,7 @@ LIMIT 8
 """
 
 _NEIGHBOURS = """
-SELECT manifest.title, manifest.genre, round(score, 3) AS score
+SELECT manifest.title, manifest.genre, round(score::DOUBLE, 3) AS score
 FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 5)
 JOIN manifest USING (song_id)
 ORDER BY score DESC
@@ -52,7 +52,7 @@ def show(console: Console, data_dir: Path, truth: Path) -> None:
         console.print("\n[bold]The nearest tracks of one track[/bold]")
         console.print("The demo model has random weights: its neighbours carry no meaning yet.")
         _print(console, connection.execute(_NEIGHBOURS))
-    console.print(f'\nAsk more:  duckdb -readonly {data_dir / LINK_NAME}   or   audio-assets sql "..."')
+    console.print(f'\nAsk more: audio-assets sql --data {data_dir} "SELECT ..."')
 
 
 def _print(console: Console, cursor: "duckdb.DuckDBPyConnection") -> None:
