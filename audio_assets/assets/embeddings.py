@@ -7,14 +7,14 @@ from typing import Any
 
 import dagster as dg
 
-from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, rounded
+from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, preview, rounded
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import ClapEncoder, pool_windows
 from audio_assets.failures import TrackFailure
 from audio_assets.library import Entry
 from audio_assets.partitions import track_batches
 from audio_assets.tracks import track_windows
-from audio_assets.warehouse import PUBLISHED, Outcome, complete_batch
+from audio_assets.warehouse import PUBLISHED, RECORD, Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
@@ -111,6 +111,9 @@ def clap_embeddings_normalized(
             "tracks_left_out": len(centring.left_out),
             "settings_version": settings.version,
             **_spread(centring),
+            "preview": preview(
+                warehouse.record.read("clap_embeddings_normalized"), RECORD["clap_embeddings_normalized"]
+            ),
         }
     )
 

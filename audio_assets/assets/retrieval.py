@@ -3,9 +3,9 @@
 import dagster as dg
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
-from audio_assets.assets.reporting import OWNERS, column_schema
+from audio_assets.assets.reporting import OWNERS, column_schema, preview
 from audio_assets.corpus import index_corpus
-from audio_assets.warehouse import PUBLISHED
+from audio_assets.warehouse import PUBLISHED, RECORD
 from resources.warehouse import Warehouse
 
 
@@ -19,4 +19,8 @@ from resources.warehouse import Warehouse
 )
 def retrieval_index(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """Ids, normalised vectors and their stored mean: score = inner product with a centred query."""
-    return dg.MaterializeResult(metadata={"dagster/row_count": index_corpus(warehouse.record)})
+    n_tracks = index_corpus(warehouse.record)
+    table = warehouse.record.read("retrieval_index")
+    return dg.MaterializeResult(
+        metadata={"dagster/row_count": n_tracks, "preview": preview(table, RECORD["retrieval_index"])}
+    )
