@@ -11,17 +11,22 @@ import pytest
 import signals
 
 from audio_assets.failures import FailureCode, TrackFailure
-from audio_assets.features import (
-    FEATURE_NAMES,
-    FEATURES,
-    extract_features,
-    key_angle_rad,
-    rhythm_features,
-    tonal_features,
-)
+from audio_assets.features import EXTRACTOR_VERSIONS, FEATURE_NAMES, FEATURES
+from audio_assets.features import extract_features as extract_features_of
+from audio_assets.features.reference.tonal import key_angle_rad
 
 REAL_TABLE = Path(__file__).parents[2] / "shared/data/merge_audio_features.csv"
 BEATS_COLUMNS = [name for name in FEATURE_NAMES if name.startswith("beats_")]
+
+
+@pytest.fixture(params=EXTRACTOR_VERSIONS)
+def extractor(request):
+    return request.param
+
+
+@pytest.fixture
+def extract_features(extractor):
+    return lambda samples: extract_features_of(samples, extractor)
 
 
 def bits(weights):
@@ -100,7 +105,7 @@ def contract_tonal(x):
 
 
 @pytest.mark.parametrize("make", [signals.song, signals.band])
-def test_equals_the_contract(make):
+def test_equals_the_contract(make, extract_features):
     samples = make()
     expected = contract_rhythm(samples) + contract_spectral(samples) + contract_tonal(samples)
     actual = extract_features(samples)
@@ -115,10 +120,10 @@ def test_equals_the_contract(make):
 
 @pytest.mark.parametrize("minor", [False, True], ids=["major", "minor"])
 @pytest.mark.parametrize("tonic", range(12))
-def test_key_of_a_cadence(tonic, minor):
-    row = tonal_features(signals.cadence(tonic, minor))
-    assert row.is_minor == minor
-    assert (row.key_cos, row.key_sin) == pytest.approx(
+def test_key_of_a_cadence(tonic, minor, extract_features):
+    row = extract_features(signals.cadence(tonic, minor))
+    assert row["is_minor"] == minor
+    assert (row["key_cos"], row["key_sin"]) == pytest.approx(
         (math.cos(tonic * math.pi / 6), math.sin(tonic * math.pi / 6)), abs=1e-9
     )
 
@@ -131,13 +136,13 @@ def test_key_names():
 
 
 @pytest.mark.parametrize("bpm", [60, 72, 84, 96, 110, 120, 133, 144, 160, 180])
-def test_tempo_of_clicks(bpm):
-    row = rhythm_features(signals.click_track(bpm))
-    for found in (row.tempo_bpm, 60 / row.beat_interval_mean, row.bpm_first_peak):
+def test_tempo_of_clicks(bpm, extract_features):
+    row = extract_features(signals.click_track(bpm))
+    for found in (row["tempo_bpm"], 60 / row["beat_interval_mean"], row["bpm_first_peak"]):
         assert min(abs(found * octave / bpm - 1) for octave in (0.5, 1, 2)) < 0.04
 
 
-def test_same_bits_whatever_came_before():
+def test_same_bits_whatever_came_before(extract_features):
     samples = np.pad(signals.band(7), (2 * 44_100, 6 * 44_100))  # in silence the beats are essentia's dither
     alone = extract_features(samples)
     extract_features(signals.click_track(97, 6))
@@ -158,7 +163,7 @@ def test_same_bits_whatever_came_before():
         (lambda x: x[:0], FailureCode.TOO_SHORT),
     ],
 )
-def test_refused_and_at_once(spoil, code):
+def test_refused_and_at_once(spoil, code, extract_features):
     samples = spoil(signals.song(5)).astype(np.float32)
     started = time.monotonic()
     with pytest.raises(TrackFailure) as caught:
@@ -168,27 +173,29 @@ def test_refused_and_at_once(spoil, code):
 
 
 @pytest.mark.parametrize("samples", [np.ones((2, 50_000), np.float32), np.ones(50_000)])
-def test_wrong_array_is_a_programming_error(samples):
+def test_wrong_array_is_a_programming_error(samples, extract_features):
     with pytest.raises(ValueError, match="float32"):
         extract_features(samples)
 
 
-def test_non_finite_result_names_its_columns(monkeypatch):
-    from audio_assets.features import _libraries
-
-    monkeypatch.setattr(_libraries.librosa.feature, "spectral_contrast", lambda **_: np.array([np.nan]))
+def test_non_finite_result_names_its_columns(monkeypatch, extractor, extract_features):
+    if extractor == "fast":
+        monkeypatch.setattr("audio_assets.features.fast.spectral.contrast_db", lambda *_: np.nan)
+    else:
+        nan = np.array([np.nan])
+        monkeypatch.setattr("librosa.feature.spectral_contrast", lambda **_: nan)
     with pytest.raises(TrackFailure, match=r"spectral_contrast_mean$") as caught:
         extract_features(signals.song(3))
     assert caught.value.code == FailureCode.NON_FINITE_RESULT
 
 
 @pytest.mark.parametrize("make", [signals.song, signals.band])
-def test_loudness_at_the_beats_is_there(make):
+def test_loudness_at_the_beats_is_there(make, extract_features):
     row = extract_features(make())
     assert all(row[name] > 0 for name in BEATS_COLUMNS)
 
 
-def test_drone_has_no_invented_zeros():
+def test_drone_has_no_invented_zeros(extract_features):
     row = extract_features(signals.drone(8))
     assert row["tempo_bpm"] is None  # librosa answers 0
     #: Zero as a value: no second peak in the histogram, no energy in these pitch classes.
@@ -200,15 +207,19 @@ def test_drone_has_no_invented_zeros():
     assert row["hpcp_0"] > 0.9  # 220 Hz is an A
 
 
-def test_fewer_than_two_beats_have_no_intervals(monkeypatch):
-    from audio_assets.features import rhythm
+def test_fewer_than_two_beats_have_no_intervals(monkeypatch, extractor, extract_features):
+    one_beat_s, nothing = np.array([0.5], np.float32), np.empty(0, np.float32)
 
     class OneBeat:
         def reset(self): ...
         def __call__(self, samples):
-            return 0.0, np.array([0.5], np.float32), 0.0, np.empty(0, np.float32), np.empty(0, np.float32)
+            return 0.0, one_beat_s, 0.0, nothing, nothing
 
-    monkeypatch.setattr(rhythm, "_beat_tracker", OneBeat)
+    if extractor == "fast":
+        monkeypatch.setattr("audio_assets.features.fast.beats.most_agreeing", lambda *_: 0)
+        monkeypatch.setattr("audio_assets.features.fast.beats.follow_beats", lambda *_: (one_beat_s, 0))
+    else:
+        monkeypatch.setattr("audio_assets.features.reference.rhythm._beat_tracker", OneBeat)
     row = extract_features(signals.song(3))
     missing = {name for name, value in row.items() if value is None}
     assert missing == {
@@ -216,14 +227,14 @@ def test_fewer_than_two_beats_have_no_intervals(monkeypatch):
     }
 
 
-def test_nothing_below_5_khz_has_no_pitch_classes():
+def test_nothing_below_5_khz_has_no_pitch_classes(extract_features):
     row = extract_features(signals.drone(3, frequency_hz=15_000))
     for name in FEATURE_NAMES:
         if name.startswith(("hpcp", "key")) or name == "is_minor":
             assert row[name] is None, name
 
 
-def test_silent_beats_have_no_bands():
+def test_silent_beats_have_no_bands(extract_features):
     samples = np.zeros(5 * 44_100, np.float32)
     samples[1000] = 1
     row = extract_features(samples)
@@ -233,7 +244,7 @@ def test_silent_beats_have_no_bands():
 @pytest.mark.parametrize(
     "make", [signals.song, signals.band, signals.drone, lambda: signals.click_track(90, 8)]
 )
-def test_values_keep_their_bounds(make):
+def test_values_keep_their_bounds(make, extract_features):
     row = extract_features(make())
     assert not [f for f in FEATURES if not within(f, row[f.name])]
 

@@ -1,33 +1,34 @@
-"""Samples to 56 named numbers: rhythm, timbre and tonality (numpy in, numbers out).
+"""Samples to 56 named numbers: rhythm, timbre and tonality (numpy in, numbers out), in two ways.
+
+`reference` calls the libraries that define the features; `fast` computes the same at a twentieth of the cost.
 
 What belongs here: the features' definitions, their computation and what a column means. What does not:
-files, storage, orchestration. essentia and librosa load with the first analysis, not with this import.
+files, storage, orchestration. numba, essentia and librosa load with the first analysis, not with this
+import.
 """
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
 from audio_assets.features.columns import FEATURE_NAMES, FEATURES, Feature
-from audio_assets.features.extract import EXTRACTOR_VERSION, extract_features, refuse_unanalysable
-from audio_assets.features.rhythm import RhythmFeatures, rhythm_features
-from audio_assets.features.spectral import SpectralFeatures, spectral_features
-from audio_assets.features.tonal import TonalFeatures, key_angle_rad, tonal_features
+from audio_assets.features.extract import (
+    EXTRACTOR_VERSION,
+    EXTRACTOR_VERSIONS,
+    Extractor,
+    extract_features,
+    refuse_unanalysable,
+)
 
 #: Modules that a forkserver loads once so that its workers need not.
-PRELOAD = ("audio_assets.features._libraries",)
+PRELOAD = ("audio_assets.features._essentia", "audio_assets.features.reference._librosa")
 
 __all__ = [
     "EXTRACTOR_VERSION",
+    "EXTRACTOR_VERSIONS",
     "FEATURES",
     "FEATURE_NAMES",
     "PRELOAD",
     "SAMPLE_RATE_HZ",
+    "Extractor",
     "Feature",
-    "RhythmFeatures",
-    "SpectralFeatures",
-    "TonalFeatures",
     "extract_features",
-    "key_angle_rad",
     "refuse_unanalysable",
-    "rhythm_features",
-    "spectral_features",
-    "tonal_features",
 ]

@@ -1,12 +1,12 @@
 """Samples to one row of 56 numbers, or the reason why there is none.
 
-Task: guard essentia against input that hangs or misleads it, run the three families, and refuse a row with
-NaN or infinity. Input is mono float32 at 44,100 Hz; `audio_assets.audio` makes such samples from files.
+Task: guard essentia against input that hangs or misleads it, run an extractor, and refuse a row with NaN or
+infinity. Input is mono float32 at 44,100 Hz; `audio_assets.audio` makes such samples from files.
 
 What does not belong here: the features themselves, files, and the columns' documentation (`columns`).
 """
 
-from dataclasses import asdict
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
 from audio_assets.features.columns import FEATURE_NAMES, FEATURES
-from audio_assets.features.rhythm import rhythm_features
-from audio_assets.features.spectral import spectral_features
-from audio_assets.features.tonal import tonal_features
+from audio_assets.features.records import Columns
+
+Extractor = Literal["fast", "reference"]
 
 #: Part of the key under which results are stored: change it and every row is computed again.
-EXTRACTOR_VERSION = "reference-1"
+EXTRACTOR_VERSIONS: dict[Extractor, str] = {"fast": "fast-1", "reference": "reference-1"}
+
+#: Version of the rows that `extract_features` gives if not told otherwise.
+EXTRACTOR_VERSION = EXTRACTOR_VERSIONS["reference"]
 
 #: essentia finds no beats below about 0.8 s.
 MIN_DURATION_S = 1.0
@@ -31,13 +34,15 @@ SILENCE_PEAK = 1e-4
 MAX_PEAK = 1e3
 
 
-def extract_features(samples: NDArray[np.float32]) -> dict[str, float | None]:
+def extract_features(samples: NDArray[np.float32], extractor: Extractor = "reference") -> Columns:
     """Compute the feature row of one track.
 
     Parameters
     ----------
     samples : ndarray of float32, shape (n,)
         The whole track, mono, at 44,100 Hz.
+    extractor : {'fast', 'reference'}
+        Compiled loops over shared spectra, or the libraries' own functions, which those are judged by.
 
     Returns
     -------
@@ -55,12 +60,7 @@ def extract_features(samples: NDArray[np.float32]) -> dict[str, float | None]:
         If `samples` is not a one-dimensional float32 array.
     """
     refuse_unanalysable(samples)
-    samples = np.ascontiguousarray(samples)
-    values: dict[str, float | None] = {
-        **asdict(rhythm_features(samples)),
-        **asdict(spectral_features(samples)),
-        **asdict(tonal_features(samples)),
-    }
+    values = _feature_columns(np.ascontiguousarray(samples), extractor)
     not_finite = [name for name, value in values.items() if value is not None and not np.isfinite(value)]
     if not_finite:
         raise TrackFailure(FailureCode.NON_FINITE_RESULT, f"not finite: {', '.join(not_finite)}")
@@ -68,6 +68,14 @@ def extract_features(samples: NDArray[np.float32]) -> dict[str, float | None]:
     if impossible:
         raise TrackFailure(FailureCode.IMPOSSIBLE_RESULT, f"out of range: {', '.join(impossible)}")
     return {name: values[name] for name in FEATURE_NAMES}
+
+
+def _feature_columns(samples: NDArray[np.float32], extractor: Extractor) -> Columns:
+    if extractor == "fast":
+        from audio_assets.features.fast import feature_columns
+    else:
+        from audio_assets.features.reference import feature_columns
+    return feature_columns(samples)
 
 
 def refuse_unanalysable(samples: NDArray[np.float32]) -> None:

@@ -14,18 +14,16 @@ References
 """
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audio_assets.features._numeric import SAMPLE_RATE_HZ, entropy_bits, mean, std, whole_frames
+from audio_assets.features._numeric import SAMPLE_RATE_HZ, whole_frames
+from audio_assets.features.records import Columns, TonalFeatures
+from audio_assets.features.summaries import NO_KEY, chroma_columns, hpcp_columns, key_columns
 
 FRAME_SIZE = 4096
 HOP_SIZE = 2048
-
-MAJOR_DEGREES = [0, 2, 4, 5, 7, 9, 11]
-MINOR_DEGREES = [0, 2, 3, 5, 7, 8, 10]
 
 #: essentia answers with flats for some keys and sharps for others; both spellings are known.
 SEMITONES_ABOVE_C = {
@@ -47,38 +45,7 @@ SEMITONES_ABOVE_C = {
     "Bb": 10,
     "B": 11,
 }
-IS_MINOR = {"major": 0.0, "minor": 1.0}
-
-Columns = dict[str, float | None]
-
-
-@dataclass(frozen=True)
-class TonalFeatures:
-    """The tonal columns in contract order; None where a column has no meaning for the track."""
-
-    chroma_entropy: float | None
-    major_alignment: float | None
-    minor_alignment: float | None
-    hpcp_0: float | None
-    hpcp_1: float | None
-    hpcp_2: float | None
-    hpcp_3: float | None
-    hpcp_4: float | None
-    hpcp_5: float | None
-    hpcp_6: float | None
-    hpcp_7: float | None
-    hpcp_8: float | None
-    hpcp_9: float | None
-    hpcp_10: float | None
-    hpcp_11: float | None
-    hpcp_entropy: float | None
-    hpcp_std: float | None
-    hpcp_max: float | None
-    hpcp_temporal_std: float | None
-    key_strength: float | None
-    is_minor: float | None
-    key_cos: float | None
-    key_sin: float | None
+IS_MINOR = {"major": False, "minor": True}
 
 
 def tonal_features(samples: NDArray[np.float32]) -> TonalFeatures:
@@ -100,7 +67,9 @@ def tonal_features(samples: NDArray[np.float32]) -> TonalFeatures:
     ValueError
         If essentia answers a key or scale that has no place on the circle.
     """
-    return TonalFeatures(**_chroma_columns(samples), **_hpcp_columns(samples), **_key_columns(samples))
+    return TonalFeatures(
+        **chroma_columns(_mean_chroma(samples)), **hpcp_columns(_hpcp(samples)), **_key_columns(samples)
+    )
 
 
 def key_angle_rad(key: str) -> float:
@@ -126,36 +95,19 @@ def key_angle_rad(key: str) -> float:
     return SEMITONES_ABOVE_C[key] / 12 * 2 * math.pi
 
 
-def _chroma_columns(samples: NDArray[np.float32]) -> Columns:
-    from audio_assets.features._libraries import librosa
+def _mean_chroma(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Mean over frames, shape (12,); bin 0 is C."""
+    from audio_assets.features.reference._librosa import librosa
 
-    chroma = librosa.feature.chroma_stft(y=samples, sr=SAMPLE_RATE_HZ).mean(axis=1, dtype=np.float64)
-    total = chroma.sum()
-    return {
-        "chroma_entropy": entropy_bits(chroma),
-        "major_alignment": float(chroma[MAJOR_DEGREES].sum() / total) if total else None,
-        "minor_alignment": float(chroma[MINOR_DEGREES].sum() / total) if total else None,
-    }
-
-
-def _hpcp_columns(samples: NDArray[np.float32]) -> Columns:
-    profiles = _hpcp(samples)
-    profile = profiles.mean(axis=0, dtype=np.float64)
-    if not profile.any():
-        bins = [f"hpcp_{i}" for i in range(12)]
-        return dict.fromkeys([*bins, "hpcp_entropy", "hpcp_std", "hpcp_max", "hpcp_temporal_std"])
-    return {
-        **{f"hpcp_{i}": float(value) for i, value in enumerate(profile)},
-        "hpcp_entropy": entropy_bits(profile),
-        "hpcp_std": std(profile),
-        "hpcp_max": float(profile.max()),
-        "hpcp_temporal_std": mean(profiles.std(axis=0, dtype=np.float64)),
-    }
+    chroma: NDArray[np.float64] = librosa.feature.chroma_stft(y=samples, sr=SAMPLE_RATE_HZ).mean(
+        axis=1, dtype=np.float64
+    )
+    return chroma
 
 
 def _hpcp(samples: NDArray[np.float32]) -> NDArray[np.float32]:
     """HPCP of every frame, shape (frames, 12); bin 0 is A."""
-    from audio_assets.features._libraries import es
+    from audio_assets.features._essentia import es
 
     window = es.Windowing(type="blackmanharris62", size=FRAME_SIZE)
     spectrum = es.Spectrum(size=FRAME_SIZE)
@@ -167,17 +119,11 @@ def _hpcp(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _key_columns(samples: NDArray[np.float32]) -> Columns:
-    from audio_assets.features._libraries import es
+    from audio_assets.features._essentia import es
 
     key, scale, strength = es.KeyExtractor()(samples)
     if strength == 0:  # what essentia answers where it met no tonal content; the key is then made up
-        return dict.fromkeys(("key_strength", "is_minor", "key_cos", "key_sin"))
+        return NO_KEY
     if scale not in IS_MINOR:
         raise ValueError(f"unknown scale {scale!r}")
-    angle_rad = key_angle_rad(key)
-    return {
-        "key_strength": float(strength),
-        "is_minor": IS_MINOR[scale],
-        "key_cos": math.cos(angle_rad),
-        "key_sin": math.sin(angle_rad),
-    }
+    return key_columns(float(strength), IS_MINOR[scale], key_angle_rad(key))

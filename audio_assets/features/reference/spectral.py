@@ -14,31 +14,14 @@ References
 .. [3] Peeters. "A large set of audio features for sound description". IRCAM, 2004. (inharmonicity)
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ, mean, std, whole_frames
+from audio_assets.features.records import SpectralFeatures
 
 FRAME_SIZE = 2048
 HOP_SIZE = 512
-
-
-@dataclass(frozen=True)
-class SpectralFeatures:
-    """The spectral columns in contract order; None where a column has no meaning for the track."""
-
-    mfcc_1_mean: float | None
-    mfcc_2_mean: float | None
-    mfcc_3_mean: float | None
-    mfcc_4_mean: float | None
-    mfcc_5_mean: float | None
-    spectral_centroid_mean: float | None
-    spectral_centroid_std: float | None
-    spectral_contrast_mean: float | None
-    inharmonicity_mean: float | None
-    inharmonicity_std: float | None
 
 
 def spectral_features(samples: NDArray[np.float32]) -> SpectralFeatures:
@@ -54,7 +37,7 @@ def spectral_features(samples: NDArray[np.float32]) -> SpectralFeatures:
     SpectralFeatures
         The inharmonicity is None for a track without a single pitched frame.
     """
-    from audio_assets.features._libraries import librosa
+    from audio_assets.features.reference._librosa import librosa
 
     magnitudes = np.abs(librosa.stft(samples))
     log_mel = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitudes**2, sr=SAMPLE_RATE_HZ))
@@ -74,7 +57,7 @@ def spectral_features(samples: NDArray[np.float32]) -> SpectralFeatures:
 
 def _inharmonicity(samples: NDArray[np.float32]) -> list[float]:
     """Inharmonicity of each pitched frame that has more than one spectral peak."""
-    from audio_assets.features._libraries import es
+    from audio_assets.features._essentia import es
 
     window = es.Windowing(type="hann", size=FRAME_SIZE)
     spectrum_of = es.Spectrum(size=FRAME_SIZE)

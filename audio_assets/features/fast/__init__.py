@@ -1,0 +1,47 @@
+"""The fast extractor: the reference's features from spectra that are made once, in compiled loops.
+
+Every algorithm is written from its definition and held against the reference by tests/test_features_fast.py.
+Beats, tempo and key are decisions: where two candidates are equal to within float32 rounding, this extractor
+may decide otherwise than the reference. The same samples give the same bits on the same kind of processor.
+
+What belongs here: one module a step, from spectra (`spectra`, `onset_scan`) to the families (`rhythm`,
+`spectral`, `tonal`). What does not: names and meaning of columns.
+
+numba keeps the compiled loops beside the modules (or in NUMBA_CACHE_DIR) and notices a change in the module
+that it compiles, but not in one whose functions that module calls. After editing `simd`, `fft`, `float32`
+or `lanes`, remove the cached files (``*.nbi``, ``*.nbc``) of this package.
+"""
+
+from dataclasses import asdict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audio_assets.features.fast.onset_scan import scan_onsets
+from audio_assets.features.fast.rhythm import rhythm_features
+from audio_assets.features.fast.spectra import track_spectra
+from audio_assets.features.fast.spectral import spectral_features
+from audio_assets.features.fast.tonal import tonal_features
+from audio_assets.features.records import Columns
+
+
+def feature_columns(samples: NDArray[np.float32]) -> Columns:
+    """Compute the columns of all three families.
+
+    Parameters
+    ----------
+    samples : ndarray of float32, shape (n,)
+        Mono at 44,100 Hz, finite, at least one second, not silent.
+
+    Returns
+    -------
+    dict of str to float or None
+        As the reference's.
+    """
+    spectra = track_spectra(samples)
+    scan = scan_onsets(spectra)
+    return {
+        **asdict(rhythm_features(samples, spectra, scan)),
+        **asdict(spectral_features(spectra, scan)),
+        **asdict(tonal_features(spectra)),
+    }

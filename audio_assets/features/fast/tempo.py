@@ -1,0 +1,271 @@
+"""Onset strength, and tempo from the mean tempogram without tracking beats.
+
+References
+----------
+.. [1] Ellis. "Beat tracking by dynamic programming". J. New Music Research 36(1), 2007.
+"""
+
+from functools import cache
+
+import numba
+import numpy as np
+import scipy.fft
+from numpy.typing import NDArray
+
+from audio_assets.features._numeric import SAMPLE_RATE_HZ, mean, std
+from audio_assets.features.fast.float32 import ZERO
+from audio_assets.features.fast.spectra import HOP
+from audio_assets.features.records import Columns
+
+#: 8 s in frames of 512 samples.
+TEMPOGRAM_WINDOW = 689
+
+START_BPM, MAX_BPM = 120, 320
+
+#: Lags of the tempogram that are followed; a constant, so that the loops over them run in vectors.
+LAGS = 256
+
+
+def onset_columns(log_mel: NDArray[np.float64]) -> Columns:
+    """Onset strength and tempo."""
+    means, medians = onset_envelopes(log_mel)
+    strength = centred(means, len(log_mel))
+    return {
+        "tempo_bpm": tempo_bpm(centred(medians, len(log_mel))),
+        "onset_strength_mean": mean(strength),
+        "onset_strength_std": std(strength),
+    }
+
+
+def centred(rises: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+    """Shift by the frame's half and the difference's lag, at the same length as the spectrogram."""
+    return np.concatenate([np.zeros(3, np.float32), rises])[:frames]
+
+
+def tempo_bpm(envelope: NDArray[np.float32]) -> float | None:
+    """Tempo of highest mean tempogram under a log-normal prior around 120 BPM (Ellis 2007).
+
+    Parameters
+    ----------
+    envelope : ndarray of float32, shape (frames,)
+        Onset strength at hop 512.
+
+    Returns
+    -------
+    float or None
+        BPM of a whole lag; None without onsets.
+    """
+    if not envelope.any():
+        return None
+    padded = np.pad(envelope, TEMPOGRAM_WINDOW // 2, mode="linear_ramp", end_values=0).astype(np.float64)
+    bpm, log_prior = tempo_prior()
+    tempogram = mean_tempogram(padded, TEMPOGRAM_WINDOW)
+    scores = np.log1p(1e6 * np.maximum(tempogram, 0)) + log_prior[:LAGS]
+    # no lag can score more than log1p(1e6) above its prior: mostly that settles the long ones
+    if scores.max() <= np.log1p(1e6) + log_prior[LAGS]:
+        scores = np.log1p(1e6 * np.maximum(whole_tempogram(padded), 0)) + log_prior
+    return float(bpm[np.argmax(scores)])
+
+
+@cache
+def tempo_prior() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Tempi of the lags 0 to 688, and the logarithm of their prior."""
+    with np.errstate(divide="ignore"):
+        bpm = 60.0 * SAMPLE_RATE_HZ / (HOP * np.arange(TEMPOGRAM_WINDOW))
+    log_prior = -0.5 * (np.log2(bpm) - np.log2(START_BPM)) ** 2
+    log_prior[bpm >= MAX_BPM] = -np.inf
+    return bpm, log_prior
+
+
+def whole_tempogram(padded: NDArray[np.float64]) -> NDArray[np.float64]:
+    """As `mean_tempogram`, for all lags, window by window: the rare slow way."""
+    size = TEMPOGRAM_WINDOW
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, size)
+    total = np.zeros(size)
+    for start in range(0, len(windows), 256):
+        spectrum = scipy.fft.rfft(windows[start : start + 256] * window, 1400)
+        correlation = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), 1400)[:, :size]
+        silent = correlation[:, 0] <= 0
+        correlation[silent, 0] = 1
+        total += np.where(silent[:, None], 0, correlation / correlation[:, :1]).sum(axis=0)
+    mean_of_windows: NDArray[np.float64] = total / len(windows)
+    return mean_of_windows
+
+
+@numba.njit(cache=True)
+def onset_envelopes(log_mel):  # type: ignore[no-untyped-def]
+    """Mean and median over mel bands of the rise in dB since the previous frame.
+
+    Parameters
+    ----------
+    log_mel : ndarray of float32, shape (frames, bands)
+
+    Returns
+    -------
+    tuple of two ndarrays of float32, shape (frames - 1,)
+    """
+    frames, bands = log_mel.shape
+    means = np.empty(frames - 1, np.float32)
+    medians = np.empty(frames - 1, np.float32)
+    rises = np.empty(bands, np.float32)
+    for t in range(frames - 1):
+        total = ZERO
+        rising_bands = 0
+        for b in range(bands):
+            rise = log_mel[t + 1, b] - log_mel[t, b]
+            if rise > ZERO:
+                rises[rising_bands] = rise
+                rising_bands += 1
+                total += rise
+        means[t] = total / np.float32(bands)
+        medians[t] = median_with_zeros(rises[:rising_bands], bands)
+    return means, medians
+
+
+@numba.njit(cache=True)
+def median_with_zeros(positive, count):  # type: ignore[no-untyped-def]
+    """Median of `count` values of which all but the given positive ones are 0."""
+    upper = count // 2 - (count - positive.shape[0])
+    if upper < 0:
+        return ZERO
+    if count % 2:
+        return select(positive, upper)
+    above = select(positive, upper)
+    below = ZERO
+    for i in range(upper):  # after `select` the smaller values stand in front
+        below = max(below, positive[i])
+    return (below + above) / np.float32(2)
+
+
+@numba.njit(cache=True)
+def select(values, rank):  # type: ignore[no-untyped-def]
+    """Find the value of a rank (0 = smallest) by Hoare's quickselect; `values` gets partitioned around it."""
+    low, high = 0, values.shape[0] - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if rank <= j:
+            high = j
+        elif rank >= i:
+            low = i
+        else:
+            break
+    return values[rank]
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
+    """Mean over time of the normalised local autocorrelation (tempogram) of an onset envelope.
+
+    The product of two Hann windows is a sum of five cosines, so that with q[n] = x[t + n]·x[t + n + k] each
+    lag needs only the sliding sums of q, q·exp(iθn) and q·exp(2iθn), θ = 2π/size: no transform a window.
+
+    Parameters
+    ----------
+    envelope : ndarray of float64, shape (frames + size - 1,)
+        Padded at both ends, so that window t starts at sample t.
+    size : int
+        Window length, periodic Hann; at least 256.
+
+    Returns
+    -------
+    ndarray of float64, shape (256,)
+        Each window's autocorrelation is divided by its value at lag 0; silent windows count as 0.
+    """
+    theta = 2 * np.pi / size
+    lag = np.arange(LAGS)
+    tables = np.empty(6 * LAGS)
+    tables[0:LAGS], tables[LAGS : 2 * LAGS] = np.cos(theta * lag), np.sin(theta * lag)
+    newest = theta * (size - 1 - lag)  # angle of the entering product
+    tables[2 * LAGS : 3 * LAGS], tables[3 * LAGS : 4 * LAGS] = np.cos(newest), np.sin(newest)
+    tables[4 * LAGS : 5 * LAGS], tables[5 * LAGS : 6 * LAGS] = np.cos(2 * newest), np.sin(2 * newest)
+    window = 0.5 - 0.5 * np.cos(theta * np.arange(size))
+    backwards = envelope[::-1].copy()
+    loudest = np.max(envelope) ** 2
+    sums = np.zeros(5 * LAGS)
+    local = np.empty(LAGS)
+    out = np.zeros(LAGS)
+    frames = envelope.shape[0] - size + 1
+    for n in range(size):  # the first window, as if its values entered one by one
+        add_products(sums, tables, envelope[n], backwards[envelope.shape[0] - 1 - n :], min(n + 1, LAGS))
+        if n + 1 < size:
+            turn_back(sums, theta)
+    for t in range(frames):
+        correlate_windowed(sums, tables, local)
+        if local[0] > 1e-7 * loudest:
+            out += local / local[0]
+        else:  # the sliding sums no longer carry enough digits
+            exact = direct_correlation(envelope[t : t + size] * window)
+            if exact[0] > 0:
+                out += exact / exact[0]
+        if t + 1 < frames:
+            remove_products(sums, envelope[t], envelope[t : t + LAGS])
+            turn_back(sums, theta)
+            newest_at = t + size
+            add_products(
+                sums, tables, envelope[newest_at], backwards[envelope.shape[0] - 1 - newest_at :], LAGS
+            )
+    return out / frames
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def add_products(sums, tables, newest, before, lags):  # type: ignore[no-untyped-def]
+    """Let the products of the newest value with those before it (itself first) enter the sums."""
+    for k in range(lags):
+        product = newest * before[k]
+        sums[k] += product
+        sums[k + LAGS] += product * tables[k + 2 * LAGS]
+        sums[k + 2 * LAGS] += product * tables[k + 3 * LAGS]
+        sums[k + 3 * LAGS] += product * tables[k + 4 * LAGS]
+        sums[k + 4 * LAGS] += product * tables[k + 5 * LAGS]
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def remove_products(sums, oldest, after):  # type: ignore[no-untyped-def]
+    """Let the products of the oldest value with those after it (itself first), at angle 0, leave the sums."""
+    for k in range(LAGS):
+        product = oldest * after[k]
+        sums[k] -= product
+        sums[k + LAGS] -= product
+        sums[k + 3 * LAGS] -= product
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def turn_back(sums, theta):  # type: ignore[no-untyped-def]
+    """Move the origin of the angles on by one sample."""
+    c_1, s_1, c_2, s_2 = np.cos(theta), np.sin(theta), np.cos(2 * theta), np.sin(2 * theta)
+    for k in range(LAGS):
+        a, b = sums[k + LAGS], sums[k + 2 * LAGS]
+        sums[k + LAGS], sums[k + 2 * LAGS] = a * c_1 + b * s_1, b * c_1 - a * s_1
+        a, b = sums[k + 3 * LAGS], sums[k + 4 * LAGS]
+        sums[k + 3 * LAGS], sums[k + 4 * LAGS] = a * c_2 + b * s_2, b * c_2 - a * s_2
+
+
+@numba.njit(cache=True, fastmath={"contract"})
+def correlate_windowed(sums, tables, out):  # type: ignore[no-untyped-def]
+    """Four times the autocorrelation of the Hann-windowed segment, from the sliding sums."""
+    for k in range(LAGS):
+        c, s = tables[k], tables[k + LAGS]
+        first = sums[k + LAGS] * (1 + c) - sums[k + 2 * LAGS] * s
+        second = sums[k + 3 * LAGS] * c - sums[k + 4 * LAGS] * s
+        out[k] = (1 + 0.5 * c) * sums[k] - first + 0.5 * second
+
+
+@numba.njit(cache=True)
+def direct_correlation(segment):  # type: ignore[no-untyped-def]
+    """Autocorrelation for the lags 0 to 255 by its definition."""
+    out = np.zeros(LAGS)
+    for k in range(LAGS):
+        for n in range(segment.shape[0] - k):
+            out[k] += segment[n] * segment[n + k]
+    return out
