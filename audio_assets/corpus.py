@@ -149,7 +149,7 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
         )
     ]
     table = pa.Table.from_pylist(rows, schema=arrow_schema("clap_embeddings_normalized"))
-    metadata = {**setting_values(settings), "mean": json.dumps(mean.tolist()), "n_tracks": str(len(rows))}
+    metadata = {**setting_values(settings), "mean": json.dumps(mean.tolist())}
     record.write("clap_embeddings_normalized", table, metadata=metadata)
     left_out = [song_id for song_id, keep in zip(raw.track_ids, kept.tolist(), strict=True) if not keep]
     return Centring(sanity_record(raw.vectors), sanity_record(vectors[kept]), left_out)
@@ -176,7 +176,7 @@ def index_corpus(record: Record) -> int:
     # What a float32 reader of the mean would see is what is stored, so both doors and the NPZ agree.
     mean = np.asarray(json.loads(metadata["mean"]), dtype=np.float32)
     kept = table.filter(table["failure_code"].is_null()).select(arrow_schema("retrieval_index").names)
-    metadata |= {"mean": json.dumps(mean.astype(np.float64).tolist()), "n_tracks": str(kept.num_rows)}
+    metadata["mean"] = json.dumps(mean.astype(np.float64).tolist())
     record.write("retrieval_index", kept, metadata=metadata)
     return int(kept.num_rows)
 
