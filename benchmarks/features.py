@@ -6,10 +6,7 @@ Writes benchmarks/results/features.json and features.svg and the tables in bench
 what is compared. Without a folder the music is the demo library's. Needs 2 GB below the temporary folder.
 """
 
-import os
-
-# Before numpy, scipy and numba, which read it once; child processes inherit it.
-os.environ |= dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+import audio_assets.one_thread  # noqa: F401 - before numpy, which reads it once; child processes inherit it
 
 if __name__ == "__main__":  # pool workers import this module, and shall not grow by what only the run needs
     from feature_cost.run import main

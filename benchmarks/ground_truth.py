@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import audio_assets.audio._one_thread  # noqa: F401 - before numpy, which reads the environment once
+import audio_assets.one_thread  # noqa: F401 - before numpy, which reads the environment once
 
 # isort: split
 import numpy as np

@@ -40,7 +40,7 @@ Context = ForkServerContext | SpawnContext
 Task = tuple[Callable[[Any], Any], Any]
 
 #: Module whose import sets the environment to one thread.
-ONE_THREAD = "audio_assets.audio._one_thread"
+ONE_THREAD = "audio_assets.one_thread"
 
 #: So many workers in a row may die before they are ready; then no track is to blame.
 MAX_FAILED_STARTS = 3
