@@ -22,7 +22,6 @@ from audio_assets.failures import TrackFailure
 from audio_assets.features import FEATURE_NAMES, SAMPLE_RATE_HZ, extract_features
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.onset_scan import scan_onsets
-from audio_assets.features.fast.spectra import track_spectra
 from audio_assets.features.reference.rhythm import track_beats as reference_beats
 
 CLIP = 30 * SAMPLE_RATE_HZ
@@ -54,7 +53,7 @@ def deviation(fast: float | None, reference: float | None) -> float:
 
 
 def same_beats(samples: NDArray[np.float32]) -> bool:
-    beats_s = track_beats(scan_onsets(track_spectra(samples)).functions)
+    beats_s = track_beats(scan_onsets(samples).functions)
     return np.array_equal(beats_s, reference_beats(samples)[0])
 
 

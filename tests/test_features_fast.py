@@ -13,7 +13,6 @@ from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSIONS, SAMPLE_RATE_HZ, extract_features
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.onset_scan import scan_onsets
-from audio_assets.features.fast.spectra import track_spectra
 from audio_assets.features.reference.rhythm import track_beats as reference_beats
 
 #: Where nothing sounds, the beats hang on the reference's dither and last bits (docs/features.md).
@@ -56,7 +55,7 @@ SIGNALS = {
 
 
 def beats_of(samples):
-    return track_beats(scan_onsets(track_spectra(samples)).functions)
+    return track_beats(scan_onsets(samples).functions)
 
 
 def bound(column):
@@ -139,6 +138,31 @@ def test_a_view_gives_the_same_bits():
     spaced = np.repeat(samples, 2)[::2]
     assert not spaced.flags.c_contiguous
     assert extract_fast(spaced) == extract_fast(samples)
+
+
+def test_size_of_blocks_changes_no_bit(monkeypatch):
+    samples = signals.band(40)
+    monkeypatch.setattr("audio_assets.features.fast.spectra.BLOCK_FRAMES", 16 * 1000)
+    at_once = extract_fast(samples)
+    monkeypatch.setattr("audio_assets.features.fast.spectra.BLOCK_FRAMES", 16)
+    assert extract_fast(samples) == at_once
+    monkeypatch.setattr("audio_assets.features.fast.power_scan.KEPT_FRAMES", 0)
+    assert extract_fast(samples) == at_once
+
+
+def test_memory_does_not_hold_a_tracks_spectra():
+    """15 minutes: the spectra of librosa's frames alone would be 318 MB."""
+    code = (
+        "import resource, numpy as np; from audio_assets.features import extract_features\n"
+        "peak_mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "samples = np.random.default_rng(0).standard_normal(15 * 60 * 44_100, dtype=np.float32)\n"
+        "extract_features(samples[:50_000], 'fast')\n"
+        "before = peak_mb()\n"
+        "extract_features(samples, 'fast')\n"
+        "print(peak_mb() - before)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert float(run.stdout) < 200
 
 
 def test_leaves_librosa_alone():

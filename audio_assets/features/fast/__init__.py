@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_assets.features.fast.onset_scan import scan_onsets
+from audio_assets.features.fast.power_scan import scan_power
 from audio_assets.features.fast.rhythm import rhythm_features
-from audio_assets.features.fast.spectra import track_spectra
 from audio_assets.features.fast.spectral import spectral_features
 from audio_assets.features.fast.tonal import tonal_features
 from audio_assets.features.records import Columns
@@ -38,10 +38,10 @@ def feature_columns(samples: NDArray[np.float32]) -> Columns:
     dict of str to float or None
         As the reference's.
     """
-    spectra = track_spectra(samples)
-    scan = scan_onsets(spectra)
+    power = scan_power(samples)
+    scan = scan_onsets(samples)
     return {
-        **asdict(rhythm_features(samples, spectra, scan)),
-        **asdict(spectral_features(spectra, scan)),
-        **asdict(tonal_features(spectra)),
+        **asdict(rhythm_features(samples, power, scan)),
+        **asdict(spectral_features(power, scan.inharmonicity)),
+        **asdict(tonal_features(samples, power)),
     }

@@ -300,37 +300,47 @@ def shuffle(a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@numba.njit(cache=True)
-def tile_columns(frame_size, hop):  # type: ignore[no-untyped-def]
-    """Hops that eight frames reach over, in full vectors."""
-    return WIDTH * (1 + -(-(frame_size - hop) // (hop * WIDTH)))
+@cache
+def tile_layout(frame_size: int, hop: int) -> tuple[int, NDArray[np.int64]]:
+    """How eight overlapping frames lie in a tile.
+
+    Returns
+    -------
+    columns : int
+        Hops that eight frames reach over, in full vectors.
+    places : ndarray of int64, shape (frame_size,)
+        Where the samples of the first frame are found; each later frame lies one place further on.
+    """
+    columns = WIDTH * (1 + -(-(frame_size - hop) // (hop * WIDTH)))
+    sample = np.arange(frame_size)
+    return columns, sample % hop * columns + sample // hop
 
 
-@numba.njit(cache=True)
-def sample_places(frame_size, hop):  # type: ignore[no-untyped-def]
-    """Where in a tile the samples of a frame are found."""
-    columns = tile_columns(frame_size, hop)
-    return np.array([s % hop * columns + s // hop for s in range(frame_size)])
+def samples_read(frame_size: int, hop: int, frames: int) -> int:
+    """Count the samples that the transform of a multiple of eight frames reads, used or not."""
+    columns, _ = tile_layout(frame_size, hop)
+    return (frames - WIDTH + columns) * hop
 
 
 @numba.njit(cache=True)
 def cut_tile(signal, start, hop, columns, tile):  # type: ignore[no-untyped-def]
-    """Transpose the signal: sample `start` + c · hop + r goes to row r, column c of the tile."""
+    """Transpose the signal: sample start + c · hop + r goes to row r, column c of the tile."""
     for column in range(0, columns, WIDTH):
         for row in range(0, hop, WIDTH):
             transpose_8(signal, start + column * hop + row, hop, tile, row * columns + column, columns)
 
 
 @numba.njit(cache=True)
-def power_in_lanes(signal, start, hop, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
+def power_in_lanes(signal, hop, columns, places, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
     """Power spectra of overlapping frames, sixteen frames side by side.
 
     Parameters
     ----------
-    signal : ndarray of float32, shape (n,)
-        Long enough for all frames of the last block and one hop more than these need.
-    start, hop : int
-        Frame i starts at sample start + i · hop.
+    signal : ndarray of float32, shape (`samples_read`,)
+    hop : int
+        Frame i starts at sample i · hop.
+    columns, places
+        `tile_layout`.
     window : ndarray of float32 or float64, shape (size,)
         Its type is the precision of the transform.
     stage_roots, split_roots : ndarray, flat
@@ -339,15 +349,13 @@ def power_in_lanes(signal, start, hop, window, stage_roots, split_roots, out):  
         Written: bin k of frame i is ``out[i // 16, k, i % 16]``.
     """
     size = len(window) // 2
-    columns = tile_columns(len(window), hop)
-    places = sample_places(len(window), hop)
     tile = np.empty(hop * columns, np.float32)
     z = np.empty(size * STEP, window.dtype)
     scratch = np.empty(size // 8 * STEP, window.dtype)
     power = np.empty((size + 1) * WIDTH, np.float32)
     flat = out.reshape(out.size)
     for block in range(2 * len(out)):
-        cut_tile(signal, start + block * WIDTH * hop, hop, columns, tile)
+        cut_tile(signal, block * WIDTH * hop, hop, columns, tile)
         transform(tile, places, window, stage_roots, z, scratch)
         split_power(z, size, split_roots, size + 1, power)
         place = block // 2 * (size + 1) * 16 + block % 2 * WIDTH
@@ -356,20 +364,18 @@ def power_in_lanes(signal, start, hop, window, stage_roots, split_roots, out):  
 
 
 @numba.njit(cache=True)
-def magnitudes_in_rows(signal, start, hop, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
+def magnitudes_in_rows(signal, hop, columns, places, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
     """Magnitude spectra of overlapping frames, a frame in each row.
 
     Parameters
     ----------
-    signal, start, hop, window, stage_roots, split_roots
+    signal, hop, columns, places, window, stage_roots, split_roots
         As `power_in_lanes`.
     out : ndarray of float32, shape (a multiple of 8, bins)
         Written; bins ≤ size // 2 + 1.
     """
     size = len(window) // 2
     bins = out.shape[1]
-    columns = tile_columns(len(window), hop)
-    places = sample_places(len(window), hop)
     tile = np.empty(hop * columns, np.float32)
     z = np.empty(size * STEP, window.dtype)
     scratch = np.empty(size // 8 * STEP, window.dtype)
@@ -377,7 +383,7 @@ def magnitudes_in_rows(signal, start, hop, window, stage_roots, split_roots, out
     flat = out.reshape(out.size)
     whole = bins // WIDTH * WIDTH
     for block in range(len(out) // WIDTH):
-        cut_tile(signal, start + block * WIDTH * hop, hop, columns, tile)
+        cut_tile(signal, block * WIDTH * hop, hop, columns, tile)
         transform(tile, places, window, stage_roots, z, scratch)
         split_power(z, size, split_roots, bins, power)
         for k in range(0, bins * WIDTH, WIDTH):

@@ -18,8 +18,14 @@ INFOGAIN_WEIGHTS = np.array([1 - i * 0.9 / 5 for i in range(5)]).astype(np.float
 
 INFOGAIN_LANES = 16
 
+#: Earlier frames that a value of the information gain looks back on.
+INFOGAIN_HISTORY = 10
+
 #: Longest period of the beat emphasis function, in frames of 512 samples (about 6 s).
 EMPHASIS_PERIODS = 512
+
+#: Values that are correlated in one call, which needs several times their memory.
+VALUES_AT_ONCE = 1 << 18
 
 #: The moving average of the beat emphasis function spans this many frames.
 EMPHASIS_SPAN = 17
@@ -61,11 +67,12 @@ def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def
 
     Parameters
     ----------
-    magnitudes : ndarray of float32, shape (frames, bins)
+    magnitudes : ndarray of float32, shape (at least frames + 10, bins)
+        Row t + 10 is frame t; the ten rows before the first are those of earlier frames or zeros.
     low, high : int
         First bin and the one after the last.
     out : ndarray of float32, shape (frames,)
-        Written; value t is centred on frame t - 5. Frames before the first are silent.
+        Written; value t is centred on frame t - 5.
     """
     weights = INFOGAIN_WEIGHTS
     width = high - low
@@ -76,10 +83,8 @@ def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def
         before[:] = ZERO
         after[:] = ZERO
         for i in range(5):
-            if t - 10 + i >= 0:
-                add_weighted(before, magnitudes[t - 10 + i, low:high], weights[4 - i])
-            if t - 4 + i >= 0:
-                add_weighted(after, magnitudes[t - 4 + i, low:high], weights[i])
+            add_weighted(before, magnitudes[t + i, low:high], weights[4 - i])
+            add_weighted(after, magnitudes[t + 6 + i, low:high], weights[i])
         out[t] = log2_of_rises(before, after, products)
 
 
@@ -136,10 +141,13 @@ def unbiased_correlation(signals: NDArray[np.float32]) -> NDArray[np.float32]:
     length = signals.shape[1]
     lags = min(length, EMPHASIS_PERIODS)
     size = scipy.fft.next_fast_len(length + lags, real=True)
-    spectrum = scipy.fft.rfft(signals, size)
-    correlation = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), size)[:, :lags]
     out = np.zeros((len(signals), EMPHASIS_PERIODS), np.float32)
-    out[:, :lags] = correlation / np.arange(length, length - lags, -1, dtype=np.float32)
+    at_once = max(1, VALUES_AT_ONCE // size)
+    for first in range(0, len(signals), at_once):
+        spectrum = scipy.fft.rfft(signals[first : first + at_once], size)
+        correlation = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), size)[:, :lags]
+        out[first : first + at_once, :lags] = correlation
+    out[:, :lags] /= np.arange(length, length - lags, -1, dtype=np.float32)
     return out
 
 

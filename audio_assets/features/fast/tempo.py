@@ -26,20 +26,19 @@ START_BPM, MAX_BPM = 120, 320
 LAGS = 256
 
 
-def onset_columns(log_mel: NDArray[np.float64]) -> Columns:
-    """Onset strength and tempo."""
-    means, medians = onset_envelopes(log_mel)
-    strength = centred(means, len(log_mel))
+def onset_columns(mean_rises_db: NDArray[np.float32], median_rises_db: NDArray[np.float32]) -> Columns:
+    """Onset strength and tempo from the mean and median rises of `onset_envelopes`."""
+    strength = centred(mean_rises_db)
     return {
-        "tempo_bpm": tempo_bpm(centred(medians, len(log_mel))),
+        "tempo_bpm": tempo_bpm(centred(median_rises_db)),
         "onset_strength_mean": mean(strength),
         "onset_strength_std": std(strength),
     }
 
 
-def centred(rises: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Shift by the frame's half and the difference's lag, at the same length as the spectrogram."""
-    return np.concatenate([np.zeros(3, np.float32), rises])[:frames]
+def centred(rises: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shift by the frame's half and the difference's lag, at the length of the spectrogram."""
+    return np.concatenate([np.zeros(3, np.float32), rises])[: len(rises) + 1]
 
 
 def tempo_bpm(envelope: NDArray[np.float32]) -> float | None:
@@ -94,20 +93,17 @@ def whole_tempogram(padded: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 @numba.njit(cache=True)
-def onset_envelopes(log_mel):  # type: ignore[no-untyped-def]
+def onset_envelopes(log_mel, means, medians):  # type: ignore[no-untyped-def]
     """Mean and median over mel bands of the rise in dB since the previous frame.
 
     Parameters
     ----------
-    log_mel : ndarray of float32, shape (frames, bands)
-
-    Returns
-    -------
-    tuple of two ndarrays of float32, shape (frames - 1,)
+    log_mel : ndarray of float64, shape (frames, bands)
+        Levels in dB.
+    means, medians : ndarray of float32, shape (frames - 1,)
+        Written.
     """
     frames, bands = log_mel.shape
-    means = np.empty(frames - 1, np.float32)
-    medians = np.empty(frames - 1, np.float32)
     rises = np.empty(bands, np.float32)
     for t in range(frames - 1):
         total = ZERO
@@ -120,7 +116,6 @@ def onset_envelopes(log_mel):  # type: ignore[no-untyped-def]
                 total += rise
         means[t] = total / np.float32(bands)
         medians[t] = median_with_zeros(rises[:rising_bands], bands)
-    return means, medians
 
 
 @numba.njit(cache=True)
