@@ -2,6 +2,7 @@
 # make test   the tests
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
+# make feature-agreement FOLDER=...  how far the fast features are from the reference's, into docs/features.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -17,7 +18,7 @@ INSTALLED := $(VENV)/.installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check lock clean
+.PHONY: demo test ui check feature-agreement lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -34,6 +35,9 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	mkdir -p $(VENV)/dagster && cp audio_assets/dagster.yaml $(VENV)/dagster
 	DAGSTER_HOME=$(abspath $(VENV)/dagster) $(BIN)/dg check defs
+
+feature-agreement: $(INSTALLED)
+	$(BIN)/python benchmarks/feature_agreement.py $(FOLDER)
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

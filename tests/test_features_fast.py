@@ -1,8 +1,10 @@
 """The fast extractor against the reference: same values, same decisions, same bits every time."""
 
 import multiprocessing
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import signals
 from audio_assets.audio import decode_mono
 from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSIONS, SAMPLE_RATE_HZ, extract_features
+from audio_assets.features.fast._compiled import digest
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.onset_scan import scan_onsets
 from audio_assets.features.reference.rhythm import track_beats as reference_beats
@@ -163,6 +166,30 @@ def test_memory_does_not_hold_a_tracks_spectra():
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert float(run.stdout) < 200
+
+
+def test_an_edit_gives_the_kernel_cache_another_place(tmp_path):
+    module = tmp_path / "loops.py"
+    module.write_text("A = 1")
+    before = digest(tmp_path)
+    module.write_text("A = 2")
+    assert digest(tmp_path) != before
+
+
+def test_nowhere_to_keep_kernels_is_told_and_ends_no_worker(monkeypatch):
+    code = (
+        "from audio_assets.audio import IsolatedPool\n"
+        "from audio_assets.features import PRELOAD, extract_features\n"
+        "import signals\n"
+        "if __name__ == '__main__':\n"
+        "    with IsolatedPool(workers=1, timeout_s=60, preload=PRELOAD) as pool:\n"
+        "        (_, outcome), *_ = pool.map_unordered(extract_features, [signals.song(3)])\n"
+        "        print(outcome)"
+    )
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "/dev/null")
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "set NUMBA_CACHE_DIR to a folder that can be written to" in run.stdout
 
 
 def test_leaves_librosa_alone():

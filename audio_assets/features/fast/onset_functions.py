@@ -6,11 +6,11 @@ itself (`onset_scan`).
 Sums on which beats hang run one after the other in float32, as in the reference.
 """
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import EPSILON, ONE, ZERO, add_weighted, rayleigh
 
 #: Weights of the frames around the target, the nearest first.
@@ -31,7 +31,7 @@ VALUES_AT_ONCE = 1 << 18
 EMPHASIS_SPAN = 17
 
 
-@numba.njit(cache=True)
+@kernel
 def rising(levels):  # type: ignore[no-untyped-def]
     """Half-wave rectified first difference; the first value is 0."""
     out = np.zeros_like(levels)
@@ -40,7 +40,7 @@ def rising(levels):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def rising_sum(bands):  # type: ignore[no-untyped-def]
     """Spectral flux in L1 norm of the rises only (Ellis 2007), bands in dB, shape (frames, bands)."""
     out = np.zeros(bands.shape[0], np.float32)
@@ -58,7 +58,7 @@ def amplitude_db(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(values < 1e-10, np.float32(-200), 2 * (np.float32(10) * np.log10(floored)))
 
 
-@numba.njit(cache=True)
+@kernel
 def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def]
     """Information gain between the five frames before and the five after (Hainsworth, Macleod 2003).
 
@@ -88,7 +88,7 @@ def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def
         out[t] = log2_of_rises(before, after, products)
 
 
-@numba.njit(cache=True)
+@subroutine
 def log2_of_rises(before, after, products):  # type: ignore[no-untyped-def]
     """Σ max(0, log2(after / before)); 0 before counts as 1, 0 after as the float32 epsilon."""
     width = before.shape[0]
@@ -151,7 +151,7 @@ def unbiased_correlation(signals: NDArray[np.float32]) -> NDArray[np.float32]:
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def scale_to_unit_variance(bands):  # type: ignore[no-untyped-def]
     """Divide each column by its standard deviation, in place; sums run in float32, frame by frame."""
     frames, width = bands.shape
@@ -175,7 +175,7 @@ def scale_to_unit_variance(bands):  # type: ignore[no-untyped-def]
             bands[t, b] /= squares[b]
 
 
-@numba.njit(cache=True)
+@kernel
 def subtract_moving_average(bands):  # type: ignore[no-untyped-def]
     """Keep what exceeds the mean of a frame and the 16 that follow; the last one repeats beyond the end.
 
@@ -206,7 +206,7 @@ def subtract_moving_average(bands):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def comb_salience(correlation, preference):  # type: ignore[no-untyped-def]
     """Largest output of four-element comb filters over an autocorrelation (Davies, Plumbley 2007).
 
@@ -235,7 +235,7 @@ def comb_salience(correlation, preference):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def weigh_bands(bands, weights, frames):  # type: ignore[no-untyped-def]
     """Σ weight · band over the bands that weigh at least as much as band 24.
 

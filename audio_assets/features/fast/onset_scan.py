@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
 from audio_assets.features.fast import fft, spectra
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.fft import coefficient, cut_tile, times, transform, transpose_8
 from audio_assets.features.fast.lanes import LANES
 from audio_assets.features.fast.onset_functions import (
@@ -221,7 +221,7 @@ def packed_bands(filters: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     return np.array(first, np.uint32), np.array(fours, np.uint32), np.concatenate(weights)
 
 
-@numba.njit(cache=True)
+@subroutine
 def split_complex(z, roots, lane, re, im):  # type: ignore[no-untyped-def]
     """Spectra of eight real frames from their packed transform.
 
@@ -248,7 +248,7 @@ def split_complex(z, roots, lane, re, im):  # type: ignore[no-untyped-def]
         store(im, (HALF - k) * LANES + lane, convert(odd_im - even_im, single))
 
 
-@numba.njit(cache=True, fastmath={"contract", "nnan", "ninf", "nsz"})
+@subroutine(fastmath={"contract", "nnan", "ninf", "nsz"})
 def polar_of_16(re, im, power, magnitudes, cosines, sines):  # type: ignore[no-untyped-def]
     """Power, magnitude and unit phasor, which spares every arc tangent later.
 
@@ -280,7 +280,7 @@ def polar_of_16(re, im, power, magnitudes, cosines, sines):  # type: ignore[no-u
             sines[wide + HISTORY + q] = y * inverse
 
 
-@numba.njit(cache=True, fastmath={"contract", "nnan", "ninf", "nsz"})
+@subroutine(fastmath={"contract", "nnan", "ninf", "nsz"})
 def differences_of_16(magnitudes, cosines, sines, emphasis, totals):  # type: ignore[no-untyped-def]
     """Both phase-based onset functions: how far a bin is from where its phase was heading.
 
@@ -324,7 +324,7 @@ def differences_of_16(magnitudes, cosines, sines, emphasis, totals):  # type: ig
             totals[q] += np.sqrt(x * x + y * y)
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@subroutine(fastmath={"contract"})
 def bands_of_16(power, first, fours, weights, frame, out):  # type: ignore[no-untyped-def]
     """Σ weight · power in each band, of every second frame.
 
@@ -357,7 +357,7 @@ def bands_of_16(power, first, fours, weights, frame, out):  # type: ignore[no-un
             out[frame // 2 + lane, band] = sums[2 * lane]
 
 
-@numba.njit(cache=True)
+@subroutine
 def write_magnitudes(magnitudes, frame, out):  # type: ignore[no-untyped-def]
     """Turn the lanes into rows: out[frame + l, k]; `out` has room for all sixteen."""
     bins = HALF + 1
@@ -370,7 +370,7 @@ def write_magnitudes(magnitudes, frame, out):  # type: ignore[no-untyped-def]
         flat[(frame + lane) * bins + HALF] = magnitudes[HALF * WIDE + HISTORY + lane]
 
 
-@numba.njit(cache=True)
+@subroutine
 def level_of_16(power, totals):  # type: ignore[no-untyped-def]
     """Root of the summed power over the number of bins, of each lane (the reference's "rms")."""
     for q in range(LANES):
@@ -384,7 +384,7 @@ def level_of_16(power, totals):  # type: ignore[no-untyped-def]
         totals[q] = np.sqrt(totals[q]) / np.float32(HALF + 1)
 
 
-@numba.njit(cache=True)
+@kernel
 def scan_frames(  # type: ignore[no-untyped-def]
     signal, columns, places, window, stage_roots, split_roots, gammatone, low_mel, full_mel, state, out
 ):

@@ -13,12 +13,12 @@ References
 
 from functools import cache
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
+from audio_assets.features.fast._compiled import kernel
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.float32 import ZERO, add_weighted
 from audio_assets.features.fast.onset_scan import OnsetScan
@@ -83,7 +83,7 @@ def transform_matrix() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return (np.cos(turn) * window).astype(np.float32), (np.sin(turn) * window).astype(np.float32)
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def rhythm_transform(bands, window_cos, window_sin, hop):  # type: ignore[no-untyped-def]
     """Rhythm transform (Guaus, Herrera 2005): power spectra of the bands' differences, summed over bands.
 
@@ -166,7 +166,7 @@ def beat_starts(beats_s: NDArray[np.float32], samples: int) -> NDArray[np.int64]
     return starts[ends <= samples]
 
 
-@numba.njit(cache=True)
+@kernel
 def beat_segments(around, search, window):  # type: ignore[no-untyped-def]
     """Windowed segments that begin with the loudest sample of each beat's neighbourhood.
 
@@ -194,7 +194,7 @@ def beat_segments(around, search, window):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def beat_energies(spectrum, edges, energies, ratios):  # type: ignore[no-untyped-def]
     """Energy of each beat's spectrum, and the shares of its bands.
 

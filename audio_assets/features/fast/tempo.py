@@ -7,12 +7,12 @@ References
 
 from functools import cache
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ, mean, std
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import ZERO
 from audio_assets.features.fast.spectra import HOP
 from audio_assets.features.records import Columns
@@ -58,7 +58,7 @@ def tempo_bpm(envelope: NDArray[np.float32]) -> float | None:
         return None
     padded = np.pad(envelope, TEMPOGRAM_WINDOW // 2, mode="linear_ramp", end_values=0).astype(np.float64)
     bpm, log_prior = tempo_prior()
-    tempogram = mean_tempogram(padded, TEMPOGRAM_WINDOW)
+    tempogram = mean_tempogram(padded, padded[::-1].copy(), *tempogram_tables())
     scores = np.log1p(1e6 * np.maximum(tempogram, 0)) + log_prior[:LAGS]
     # no lag can score more than log1p(1e6) above its prior: mostly that settles the long ones
     if scores.max() <= np.log1p(1e6) + log_prior[LAGS]:
@@ -92,7 +92,7 @@ def whole_tempogram(padded: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean_of_windows
 
 
-@numba.njit(cache=True)
+@kernel
 def onset_envelopes(log_mel, means, medians):  # type: ignore[no-untyped-def]
     """Mean and median over mel bands of the rise in dB since the previous frame.
 
@@ -118,7 +118,7 @@ def onset_envelopes(log_mel, means, medians):  # type: ignore[no-untyped-def]
         medians[t] = median_with_zeros(rises[:rising_bands], bands)
 
 
-@numba.njit(cache=True)
+@subroutine
 def median_with_zeros(positive, count):  # type: ignore[no-untyped-def]
     """Median of `count` values of which all but the given positive ones are 0."""
     upper = count // 2 - (count - positive.shape[0])
@@ -133,7 +133,7 @@ def median_with_zeros(positive, count):  # type: ignore[no-untyped-def]
     return (below + above) / np.float32(2)
 
 
-@numba.njit(cache=True)
+@subroutine
 def select(values, rank):  # type: ignore[no-untyped-def]
     """Find the value of a rank (0 = smallest) by Hoare's quickselect; `values` gets partitioned around it."""
     low, high = 0, values.shape[0] - 1
@@ -158,8 +158,8 @@ def select(values, rank):  # type: ignore[no-untyped-def]
     return values[rank]
 
 
-@numba.njit(cache=True, fastmath={"contract"})
-def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
+@kernel(fastmath={"contract"})
+def mean_tempogram(envelope, backwards, window, turn, tables):  # type: ignore[no-untyped-def]
     """Mean over time of the normalised local autocorrelation (tempogram) of an onset envelope.
 
     The product of two Hann windows is a sum of five cosines, so that with q[n] = x[t + n]·x[t + n + k] each
@@ -169,23 +169,17 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
     ----------
     envelope : ndarray of float64, shape (frames + size - 1,)
         Padded at both ends, so that window t starts at sample t.
-    size : int
-        Window length, periodic Hann; at least 256.
+    backwards : ndarray of float64
+        The same, reversed.
+    window, turn, tables : ndarray of float64
+        `tempogram_tables`.
 
     Returns
     -------
     ndarray of float64, shape (256,)
         Each window's autocorrelation is divided by its value at lag 0; silent windows count as 0.
     """
-    theta = 2 * np.pi / size
-    lag = np.arange(LAGS)
-    tables = np.empty(6 * LAGS)
-    tables[0:LAGS], tables[LAGS : 2 * LAGS] = np.cos(theta * lag), np.sin(theta * lag)
-    newest = theta * (size - 1 - lag)  # angle of the entering product
-    tables[2 * LAGS : 3 * LAGS], tables[3 * LAGS : 4 * LAGS] = np.cos(newest), np.sin(newest)
-    tables[4 * LAGS : 5 * LAGS], tables[5 * LAGS : 6 * LAGS] = np.cos(2 * newest), np.sin(2 * newest)
-    window = 0.5 - 0.5 * np.cos(theta * np.arange(size))
-    backwards = envelope[::-1].copy()
+    size = window.shape[0]
     loudest = np.max(envelope) ** 2
     sums = np.zeros(5 * LAGS)
     local = np.empty(LAGS)
@@ -194,7 +188,7 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
     for n in range(size):  # the first window, as if its values entered one by one
         add_products(sums, tables, envelope[n], backwards[envelope.shape[0] - 1 - n :], min(n + 1, LAGS))
         if n + 1 < size:
-            turn_back(sums, theta)
+            turn_back(sums, turn)
     for t in range(frames):
         correlate_windowed(sums, tables, local)
         if local[0] > 1e-7 * loudest:
@@ -205,7 +199,7 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
                 out += exact / exact[0]
         if t + 1 < frames:
             remove_products(sums, envelope[t], envelope[t : t + LAGS])
-            turn_back(sums, theta)
+            turn_back(sums, turn)
             newest_at = t + size
             add_products(
                 sums, tables, envelope[newest_at], backwards[envelope.shape[0] - 1 - newest_at :], LAGS
@@ -213,7 +207,29 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
     return out / frames
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@cache
+def tempogram_tables() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Tables of `mean_tempogram`.
+
+    Returns
+    -------
+    window : ndarray, shape (689,)
+        Hann.
+    turn : ndarray, shape (4,)
+        cos and sin of θ and of 2θ.
+    tables : ndarray, shape (6 · 256,)
+        For each lag k cos and sin of θk, of θ(size - 1 - k), which is the angle of the entering product, and
+        of twice that.
+    """
+    theta = 2 * np.pi / TEMPOGRAM_WINDOW
+    window = 0.5 - 0.5 * np.cos(theta * np.arange(TEMPOGRAM_WINDOW))
+    newest = theta * (TEMPOGRAM_WINDOW - 1 - np.arange(LAGS))
+    angles = (theta * np.arange(LAGS), newest, 2 * newest)
+    turn = np.array([np.cos(theta), np.sin(theta), np.cos(2 * theta), np.sin(2 * theta)])
+    return window, turn, np.concatenate([part for angle in angles for part in (np.cos(angle), np.sin(angle))])
+
+
+@subroutine(fastmath={"contract"})
 def add_products(sums, tables, newest, before, lags):  # type: ignore[no-untyped-def]
     """Let the products of the newest value with those before it (itself first) enter the sums."""
     for k in range(lags):
@@ -225,7 +241,7 @@ def add_products(sums, tables, newest, before, lags):  # type: ignore[no-untyped
         sums[k + 4 * LAGS] += product * tables[k + 5 * LAGS]
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@subroutine(fastmath={"contract"})
 def remove_products(sums, oldest, after):  # type: ignore[no-untyped-def]
     """Let the products of the oldest value with those after it (itself first), at angle 0, leave the sums."""
     for k in range(LAGS):
@@ -235,10 +251,10 @@ def remove_products(sums, oldest, after):  # type: ignore[no-untyped-def]
         sums[k + 3 * LAGS] -= product
 
 
-@numba.njit(cache=True, fastmath={"contract"})
-def turn_back(sums, theta):  # type: ignore[no-untyped-def]
+@subroutine(fastmath={"contract"})
+def turn_back(sums, turn):  # type: ignore[no-untyped-def]
     """Move the origin of the angles on by one sample."""
-    c_1, s_1, c_2, s_2 = np.cos(theta), np.sin(theta), np.cos(2 * theta), np.sin(2 * theta)
+    c_1, s_1, c_2, s_2 = turn[0], turn[1], turn[2], turn[3]
     for k in range(LAGS):
         a, b = sums[k + LAGS], sums[k + 2 * LAGS]
         sums[k + LAGS], sums[k + 2 * LAGS] = a * c_1 + b * s_1, b * c_1 - a * s_1
@@ -246,7 +262,7 @@ def turn_back(sums, theta):  # type: ignore[no-untyped-def]
         sums[k + 3 * LAGS], sums[k + 4 * LAGS] = a * c_2 + b * s_2, b * c_2 - a * s_2
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@subroutine(fastmath={"contract"})
 def correlate_windowed(sums, tables, out):  # type: ignore[no-untyped-def]
     """Four times the autocorrelation of the Hann-windowed segment, from the sliding sums."""
     for k in range(LAGS):
@@ -256,7 +272,7 @@ def correlate_windowed(sums, tables, out):  # type: ignore[no-untyped-def]
         out[k] = (1 + 0.5 * c) * sums[k] - first + 0.5 * second
 
 
-@numba.njit(cache=True)
+@subroutine
 def direct_correlation(segment):  # type: ignore[no-untyped-def]
     """Autocorrelation for the lags 0 to 255 by its definition."""
     out = np.zeros(LAGS)
