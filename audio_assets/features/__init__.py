@@ -19,7 +19,7 @@ from audio_assets.features.extract import (
 )
 
 #: Modules that a forkserver loads once so that its workers need not.
-PRELOAD = ("audio_assets.features.fast.warm_up",)
+PRELOAD = ("audio_assets.features._warm_up",)
 
 __all__ = [
     "EXTRACTOR_VERSION",

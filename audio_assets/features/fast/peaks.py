@@ -10,6 +10,7 @@ import numpy as np
 
 from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.lanes import LANES
+from audio_assets.features.fast.ranks import select
 from audio_assets.features.fast.simd import larger, load, lowest_bit, spread, where_greater
 
 #: Smallest energy that float32 tells from 0 with some digits left.
@@ -163,8 +164,10 @@ def cut_to_strongest(hz, heights, count, most):  # type: ignore[no-untyped-def]
     """Keep the `most` highest of `count` peaks in place; of equal ones the lower. Returns how many stay."""
     if count <= most:
         return count
-    limit = np.partition(heights[:count], count - most)[count - most]
-    equal = most - np.count_nonzero(heights[:count] > limit)
+    limit = select(heights[:count].copy(), count - most)
+    equal = most
+    for i in range(count):
+        equal -= heights[i] > limit
     kept = 0
     for i in range(count):
         take = heights[i] > limit

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audio_assets.features._numeric import SAMPLE_RATE_HZ, mean, std
 from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import ZERO
+from audio_assets.features.fast.ranks import select
 from audio_assets.features.fast.spectra import HOP
 from audio_assets.features.records import Columns
 
@@ -131,31 +132,6 @@ def median_with_zeros(positive, count):  # type: ignore[no-untyped-def]
     for i in range(upper):  # after `select` the smaller values stand in front
         below = max(below, positive[i])
     return (below + above) / np.float32(2)
-
-
-@subroutine
-def select(values, rank):  # type: ignore[no-untyped-def]
-    """Find the value of a rank (0 = smallest) by Hoare's quickselect; `values` gets partitioned around it."""
-    low, high = 0, values.shape[0] - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if rank <= j:
-            high = j
-        elif rank >= i:
-            low = i
-        else:
-            break
-    return values[rank]
 
 
 @kernel(fastmath={"contract"})
