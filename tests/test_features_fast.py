@@ -18,7 +18,7 @@ from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.onset_scan import scan_onsets
 from audio_assets.features.reference.rhythm import track_beats as reference_beats
 
-#: A single second, 20 frames: this share of 1 % is 6.5e-5 off, which noise does not explain; the cause is not known.
+#: One second, 20 frames: this share of 1 % is 6.5e-5 off; noise does not explain it, the cause is not known.
 UNEXPLAINED = {"shortest": {"hpcp_2"}}
 
 #: Decisions: where they differ, every column that hangs on them differs.
