@@ -13,12 +13,13 @@ from pydantic import Field
 
 from audio_assets.embeddings import (
     DEFAULT_MODEL_ID,
-    DEFAULT_REVISION,
+    MODEL_ADVICE,
     Checkpoint,
     ClapEncoder,
     EmbeddingSettings,
     ModelError,
     ModelHealth,
+    TextTower,
     Windowing,
     check_model_health,
     resolve_checkpoint,
@@ -32,7 +33,7 @@ _HEALTH: dict[Checkpoint, ModelHealth] = {}
 
 
 class ModelUnhealthyError(ModelError):
-    """Under `strict`: the weights look untrained or are known to mean nothing."""
+    """Under `strict`, and for any text: the weights look untrained or are known to mean nothing."""
 
 
 class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -43,8 +44,8 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
         description="Name on the model hub, or a local folder (config.json, model.safetensors, processor).",
     )
     revision: str = Field(
-        default=DEFAULT_REVISION,
-        description="Pinned commit of the hub's repository; ignored for a local folder.",
+        default="",
+        description="Commit of the hub's repository; empty for the one a known model is pinned to.",
     )
     device: str = Field(default="auto", description="auto (cuda, else mps, else cpu) or a torch device.")
     precision: str = Field(
@@ -115,10 +116,29 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def concerns(self) -> tuple[str, ...]:
         """Every reason not to trust this model's vectors, as sentences; empty when there is none."""
-        if self.checkpoint().carries_meaning:
-            return self.health().problems
-        demo = f"{self.model_id} is a demo checkpoint with random weights: its embeddings carry no meaning."
-        return (demo, *self.health().problems)
+        problems = list(self.health().problems)
+        if problems:
+            problems[-1] += f" {MODEL_ADVICE}"
+        if not self.checkpoint().carries_meaning:
+            demo = (
+                f"{self.model_id} is a demo checkpoint with random weights: its embeddings carry no meaning."
+            )
+            problems.insert(0, demo)
+        return tuple(problems)
+
+    def text_tower(self) -> TextTower:
+        """Load the half that embeds texts.
+
+        Raises
+        ------
+        ModelUnhealthyError
+            The model looks untrained, or is known to mean nothing: every text would find the same tracks.
+        """
+        if concerns := self.concerns():
+            raise ModelUnhealthyError(
+                f"No text is compared with tracks by {self.model_id}. {' '.join(concerns)}"
+            )
+        return TextTower(self.checkpoint(), "cpu")
 
     def _require_health(self) -> None:
         if concerns := self.concerns():

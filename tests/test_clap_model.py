@@ -1,25 +1,23 @@
 """The CLAP model as a resource: one load a process, settings without torch, loud about bad weights."""
 
 import logging
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from transformers import ClapConfig
-from transformers import ClapModel as StockClapModel
+from clap_folders import TINY, write_checkpoint
 
-from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
-from audio_assets.embeddings import ModelMissingError
+from audio_assets.embeddings import DEMO_MARKER, ModelMissingError
 from resources import clap_model
 from resources.clap_model import ClapModel, ModelUnhealthyError
 
 
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory) -> Path:
-    return build_demo_checkpoint(tmp_path_factory.mktemp("models") / "demo")
+    """A checkpoint that looks trained and says that it means nothing."""
+    return write_checkpoint(tmp_path_factory.mktemp("models") / "demo", {**TINY, DEMO_MARKER: True})
 
 
 @pytest.fixture
@@ -30,10 +28,8 @@ def fresh_process(monkeypatch):
 
 
 @pytest.fixture
-def untrained_folder(demo_folder, tmp_path) -> Path:
-    folder = Path(shutil.copytree(demo_folder, tmp_path / "untrained"))
-    StockClapModel(ClapConfig.from_pretrained(folder)).save_pretrained(folder)
-    return folder
+def untrained_folder(tmp_path) -> Path:
+    return write_checkpoint(tmp_path / "untrained", TINY, trained=False)
 
 
 @pytest.fixture
@@ -92,7 +88,9 @@ def test_a_model_without_meaning_is_announced_once(demo_folder, warnings):
 @pytest.mark.usefixtures("fresh_process")
 def test_an_untrained_model_is_announced_with_its_siblings(untrained_folder, warnings):
     ClapModel(model_id=str(untrained_folder)).encoder()
-    assert sum("laion/larger_clap_general" in message for message in warnings()) == 3
+    messages = warnings()
+    assert len(messages) == 4, "each mark once"
+    assert sum("laion/larger_clap_general@ada0c23a" in message for message in messages) == 1
 
 
 @pytest.mark.usefixtures("fresh_process")
@@ -103,5 +101,26 @@ def test_strict_refuses_even_when_already_loaded(demo_folder):
 
 
 def test_the_default_model_is_the_named_one_and_missing_offline(tmp_path):
-    with pytest.raises(ModelMissingError, match="audio-assets model fetch --model laion/larger_clap_music"):
+    with pytest.raises(ModelMissingError, match="audio-assets model pull laion/larger_clap_music"):
         ClapModel(cache_dir=str(tmp_path), offline=True).settings()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_no_text_is_embedded_by_a_collapsed_tower(untrained_folder):
+    with pytest.raises(ModelUnhealthyError, match=r"text tower has collapsed.*laion/larger_clap_general"):
+        ClapModel(model_id=str(untrained_folder)).text_tower()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_no_text_is_embedded_by_a_model_without_meaning(demo_folder):
+    with pytest.raises(ModelUnhealthyError, match="no meaning"):
+        ClapModel(model_id=str(demo_folder)).text_tower()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_model_that_looks_trained_embeds_texts_and_raises_no_concern(tmp_path, warnings):
+    model = ClapModel(model_id=str(write_checkpoint(tmp_path / "trained", TINY)), strict=True)
+    model.encoder()
+    assert model.concerns() == ()
+    assert warnings() == []
+    assert model.text_tower().embed(["a flute"]).shape == (1, 512)

@@ -36,7 +36,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_the_demo_shows_features_beside_the_truth_checks_and_neighbours(demo: tuple[Path, str]) -> None:
     _, printed = demo
-    assert "21 passed, 1 warned, 0 failed" in printed
+    assert "24 passed, 1 warned, 0 failed" in printed
     assert "true_bpm" in printed
     assert "true_key" in printed
     assert "carry no meaning" in printed
@@ -144,11 +144,11 @@ def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -
         "doctor", "--data", workplace.data, "--clap-model", "laion/larger_clap_music", HOME="/nowhere"
     )
     assert missing.returncode == 1
-    assert "audio-assets model fetch" in missing.stdout
+    assert "audio-assets model pull" in missing.stdout
 
 
 def test_help_lists_every_command() -> None:
     printed = cli("--help").stdout
-    for command in ("scan", "run", "status", "sql", "ui", "doctor", "demo", "model"):
+    for command in ("scan", "run", "status", "sql", "search", "ui", "doctor", "demo", "model"):
         assert command in printed
     assert "Exit codes" in printed

@@ -191,7 +191,7 @@ def test_without_a_model_the_features_are_still_published(four_tracks: Workplace
     report = without.run()
     assert len(without.sql("SELECT song_id FROM audio_features")) == 4
     assert len(report.failed_jobs) == 1
-    assert "audio-assets model fetch" in report.failed_jobs[0]
+    assert "audio-assets model pull" in report.failed_jobs[0]
     assert not report.succeeded
 
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.embeddings.checkpoints import Checkpoint, ModelUnusableError
+from audio_assets.embeddings.checkpoints import Checkpoint
+from audio_assets.embeddings.errors import ModelUnusableError
 from audio_assets.embeddings.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 if TYPE_CHECKING:
