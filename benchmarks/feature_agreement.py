@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import audio_assets.audio._one_thread  # noqa: F401 - before numpy, which reads the environment once
+import audio_assets.one_thread  # noqa: F401 - before numpy, which reads the environment once
 
 # isort: split
 import numpy as np
