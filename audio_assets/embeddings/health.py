@@ -24,6 +24,9 @@ from audio_assets.embeddings.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 #: Mean cosine of unrelated prompts above which the text tower tells nothing apart.
 TEXT_COLLAPSE_LIMIT = 0.95
+#: Mean cosine of six unlike synthetic sounds above which the audio tower tells nothing apart: 67 untrained
+#: models of four configurations have 0.94 to 0.99.
+SIGNAL_COLLAPSE_LIMIT = 0.9
 #: Mean pairwise cosine of raw audio vectors above which they form a narrow cone.
 AUDIO_CONE_LIMIT = 0.8
 
@@ -102,10 +105,10 @@ class ModelHealth:
             _measure(
                 "mean cosine of 6 unlike synthetic sounds",
                 signals,
-                f"<= {AUDIO_CONE_LIMIT}",
-                not signals <= AUDIO_CONE_LIMIT,
+                f"<= {SIGNAL_COLLAPSE_LIMIT}",
+                not signals <= SIGNAL_COLLAPSE_LIMIT,
                 f"The audio tower finds a tone, noise and clicks alike: mean cosine {signals:.4f} "
-                f"(limit {AUDIO_CONE_LIMIT}).",
+                f"(limit {SIGNAL_COLLAPSE_LIMIT}).",
             ),
         )
 
