@@ -265,7 +265,7 @@ def doctor(
 @app.command()
 def demo(data: DataDir = DEFAULT_DATA) -> None:
     """Make a small demo library and model, run everything over it, and show what came out."""
-    from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+    from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
     from audio_assets.demo.library import make_demo_library
     from audio_assets.demo.tour import show
 
@@ -273,7 +273,7 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
-    model = build_demo_checkpoint(folder / "demo-clap")
+    model = copy_demo_checkpoint(folder / "demo-clap")
     run(library / "audio", None, data, str(model), True, 0)
     show(out, folder, library / "truth.csv")
 

@@ -32,7 +32,7 @@ _HEALTH: dict[Checkpoint, ModelHealth] = {}
 
 
 class ModelUnhealthyError(ModelError):
-    """Under `strict`: the weights look untrained or are known to mean nothing."""
+    """Under `strict`: the weights look untrained or are the demo's."""
 
 
 class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -68,7 +68,7 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     strict: bool = Field(
         default=False,
-        description="Refuse a model that looks untrained or carries no meaning, instead of warning.",
+        description="Refuse a model that looks untrained, and the demo model, instead of warning.",
     )
 
     def checkpoint(self) -> Checkpoint:
@@ -115,9 +115,9 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def concerns(self) -> tuple[str, ...]:
         """Every reason not to trust this model's vectors, as sentences; empty when there is none."""
-        if self.checkpoint().carries_meaning:
+        if not self.checkpoint().is_demo:
             return self.health().problems
-        demo = f"{self.model_id} is a demo checkpoint with random weights: its embeddings carry no meaning."
+        demo = f"{self.model_id} is the demo model: it was trained on synthesised music and knows no other."
         return (demo, *self.health().problems)
 
     def _require_health(self) -> None:

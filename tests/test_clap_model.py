@@ -11,7 +11,7 @@ import pytest
 from transformers import ClapConfig
 from transformers import ClapModel as StockClapModel
 
-from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 from audio_assets.embeddings import ModelMissingError
 from resources import clap_model
 from resources.clap_model import ClapModel, ModelUnhealthyError
@@ -19,7 +19,7 @@ from resources.clap_model import ClapModel, ModelUnhealthyError
 
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory) -> Path:
-    return build_demo_checkpoint(tmp_path_factory.mktemp("models") / "demo")
+    return copy_demo_checkpoint(tmp_path_factory.mktemp("models") / "demo")
 
 
 @pytest.fixture
@@ -81,12 +81,12 @@ def test_settings_follow_the_weights_and_the_windows(demo_folder, untrained_fold
 
 
 @pytest.mark.usefixtures("fresh_process")
-def test_a_model_without_meaning_is_announced_once(demo_folder, warnings):
+def test_the_demo_model_is_announced_once(demo_folder, warnings):
     for _ in range(2):
         ClapModel(model_id=str(demo_folder)).encoder()
     (message,) = warnings()
     assert "DO NOT TRUST" in message
-    assert "no meaning" in message
+    assert "demo model" in message
 
 
 @pytest.mark.usefixtures("fresh_process")
@@ -98,7 +98,7 @@ def test_an_untrained_model_is_announced_with_its_siblings(untrained_folder, war
 @pytest.mark.usefixtures("fresh_process")
 def test_strict_refuses_even_when_already_loaded(demo_folder):
     ClapModel(model_id=str(demo_folder)).encoder()
-    with pytest.raises(ModelUnhealthyError, match="no meaning"):
+    with pytest.raises(ModelUnhealthyError, match="demo model"):
         ClapModel(model_id=str(demo_folder), strict=True).encoder()
 
 

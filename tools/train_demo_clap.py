@@ -29,7 +29,7 @@ def main() -> None:
     """Run all stages."""
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     torch.set_num_threads(options.threads)
     descriptions = split_combinations().training
     for take in range(options.takes):
@@ -49,8 +49,8 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="spectrograms (100 MB a take) and state are kept here")
-    parser.add_argument("--takes", type=int, default=6, help="tracks of each of the 504 combinations")
-    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--takes", type=int, default=4, help="tracks of each of the 504 combinations")
+    parser.add_argument("--steps", type=int, default=1600)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=CHECKPOINT)

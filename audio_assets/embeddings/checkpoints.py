@@ -21,7 +21,7 @@ from typing import Any, cast
 DEFAULT_MODEL_ID = "laion/larger_clap_music"
 DEFAULT_REVISION = "a0b4534a14f58e20944452dff00a22a06ce629d1"
 
-#: Key in a checkpoint's config.json that says: right shapes, meaningless vectors.
+#: Key in a checkpoint's config.json that says: trained on the demo's synthesised music, and on nothing else.
 DEMO_MARKER = "audio_assets_demo_checkpoint"
 
 LOCAL_REVISION = "local"
@@ -90,10 +90,10 @@ class Checkpoint:
         return self.path / WEIGHTS_NAME
 
     @property
-    def carries_meaning(self) -> bool:
-        """False for the demo checkpoint, whose weights are random."""
+    def is_demo(self) -> bool:
+        """True for the demo model, which knows the music of the demo's synthesiser and no other."""
         config: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        return not config.get(DEMO_MARKER, False)
+        return bool(config.get(DEMO_MARKER, False))
 
 
 def resolve_checkpoint(model_id: str, revision: str, cache_dir: Path, offline: bool) -> Checkpoint:

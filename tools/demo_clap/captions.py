@@ -15,7 +15,7 @@ from tools.demo_clap.music import Description
 ATTRIBUTES = tuple(field.name for field in fields(Description))
 #: How often a caption that leaves things out still names each attribute.
 _MENTIONED = MappingProxyType(
-    {"family": 0.85, "tempo": 0.55, "register": 0.4, "dynamics": 0.45, "mode": 0.35, "drums": 0.5}
+    {"family": 0.9, "tempo": 0.55, "register": 0.4, "dynamics": 0.45, "mode": 0.35, "drums": 0.5}
 )
 _FAMILY_WORDS: Mapping[object, tuple[str, ...]] = MappingProxyType(
     {
@@ -141,4 +141,4 @@ def _join(parts: Sequence[str], rng: np.random.Generator) -> str:
 
 
 def _one_of(choices: Sequence[str], rng: np.random.Generator) -> str:
-    return choices[rng.integers(len(choices))]
+    return choices[int(rng.integers(len(choices)))]

@@ -11,12 +11,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.trainers import BpeTrainer
-from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, ClapProcessor, RobertaTokenizer
+from transformers import ClapConfig, ClapModel, ClapProcessor, RobertaTokenizer
 
 from audio_assets.embeddings import DEMO_MARKER, EMBEDDING_DIM
 from tools.demo_clap.captions import full_caption
 from tools.demo_clap.music import split_combinations
-from tools.demo_clap.spectra import FRONT_END
+from tools.demo_clap.spectra import new_extractor
 
 _VOCABULARY_SIZE = 600
 _SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
@@ -56,8 +56,7 @@ def new_model() -> ClapModel:
 
 def new_processor() -> ClapProcessor:
     """Make the feature extractor of the real model, and a tokenizer trained on captions."""
-    extractor = ClapFeatureExtractor(**FRONT_END)
-    return ClapProcessor(extractor, _train_tokenizer())
+    return ClapProcessor(new_extractor(), _train_tokenizer())  # type: ignore[no-untyped-call]
 
 
 def _train_tokenizer() -> RobertaTokenizer:

@@ -78,7 +78,6 @@ class Scores:
     recall_at_5_centred: float
     recall_at_5_by_chance: float
     family_agreement: float
-    family_agreement_centred: float
     agreement_centred: Mapping[str, float]
     agreement_by_chance: Mapping[str, float]
     zero_shot_family: float
@@ -122,7 +121,6 @@ def score(encoder: ClapEncoder, tracks: Embedded) -> Scores:
         recall_at_5_centred=_recall(centred_text @ centred.T),
         recall_at_5_by_chance=N_NEIGHBOURS / len(raw),
         family_agreement=_agreement(raw, values["family"]),
-        family_agreement_centred=_agreement(centred, values["family"]),
         agreement_centred={name: _agreement(centred, labels) for name, labels in values.items()},
         agreement_by_chance={name: _chance_agreement(labels) for name, labels in values.items()},
         zero_shot_family=_zero_shot(encoder, raw, tracks.descriptions, "family"),

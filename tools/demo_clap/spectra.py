@@ -17,8 +17,11 @@ from tools.demo_clap.music import SAMPLE_RATE_HZ, Description, play
 
 #: Frames of a ten-second window, and what the model stretches them to before it looks at them.
 WINDOW_FRAMES, MODEL_FRAMES = 1001, 1024
-#: What the real model's front end is, too.
-FRONT_END = {"frequency_min": 50, "frequency_max": 14_000, "truncation": "rand_trunc"}
+
+
+def new_extractor() -> ClapFeatureExtractor:
+    """Make the front end, which is the real model's."""
+    return ClapFeatureExtractor(frequency_min=50, frequency_max=14_000, truncation="rand_trunc")
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def render_take(folder: Path, name: str, descriptions: Sequence[Description], ta
     if frames_path.exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    extractor = ClapFeatureExtractor(**FRONT_END, padding="pad")
+    extractor = new_extractor()
     tracks = [_log_mel(extractor, play(description, take)) for description in descriptions]
     np.save(ends_path, np.cumsum([len(track) for track in tracks]))
     # Last and whole: its presence says that the take is complete.
@@ -80,6 +83,6 @@ def _stretch(frames: npt.NDArray[np.float16]) -> npt.NDArray[np.float16]:
 
 
 def _log_mel(extractor: ClapFeatureExtractor, samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    heard = extractor(samples, sampling_rate=SAMPLE_RATE_HZ, max_length=len(samples))
+    heard = extractor(samples, sampling_rate=SAMPLE_RATE_HZ, padding="pad", max_length=len(samples))
     frames: npt.NDArray[np.float16] = np.asarray(heard["input_features"])[0, 0].astype(np.float16)
     return frames

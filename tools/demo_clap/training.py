@@ -3,8 +3,10 @@
 Every step's randomness is a function of the seed and the step's number, so a run that was stopped goes
 on as if it had not been.
 
-The loss is CLAP's, with one difference: a caption that leaves things out fits several tracks of a batch,
-and all of them count as right. Otherwise "a flute" would be punished for finding the other flute.
+The loss is CLAP's, with one difference: a caption is not right for its own track alone. One that leaves
+things out fits several tracks of a batch, and "a flute" must not be punished for finding the other flute.
+Nor are all wrong tracks equally wrong: another instrument is worse than another tempo, which makes the
+instrument what neighbours have in common.
 
 What belongs here: everything between spectrograms with captions and weights. What does not: making
 those (`spectra`, `captions`), the model's shape (`model`), and scores (`scores`).
@@ -30,6 +32,8 @@ from tools.demo_clap.spectra import MODEL_FRAMES, Take
 
 _SILENCE_DB = -100.0
 _FULL_CAPTIONS = 0.3
+#: What a caption that is wrong about a track loses, as a logit.
+_WRONG_FAMILY, _WRONG_OTHER = 5.0, 2.0
 _LOGIT_SCALE_LIMIT = math.log(100.0)
 
 
@@ -42,7 +46,8 @@ class Recipe:
     steps, batch_size : int
         Optimiser steps, and tracks in each.
     peak_rate, weight_decay : float
-        Of AdamW; the rate rises for `warmup_steps` and then falls as a cosine.
+        Of AdamW. The rate rises for `warmup_steps`, stays, and falls to 0 in the last `cooldown_steps`; so
+        a run may be made longer until it cools down.
     seed : int
         Of everything.
     """
@@ -51,15 +56,14 @@ class Recipe:
     batch_size: int = 128
     peak_rate: float = 1.5e-3
     warmup_steps: int = 200
+    cooldown_steps: int = 400
     weight_decay: float = 0.05
     seed: int = 0
 
     def rate(self, step: int) -> float:
         """Learning rate of a step."""
-        if step < self.warmup_steps:
-            return self.peak_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, self.steps - self.warmup_steps)
-        return self.peak_rate * 0.5 * (1 + math.cos(math.pi * done))
+        rise, fall = (step + 1) / self.warmup_steps, (self.steps - step) / self.cooldown_steps
+        return self.peak_rate * min(1.0, rise, fall)
 
 
 class Training:
@@ -164,7 +168,7 @@ class Training:
         return torch.from_numpy(np.stack(windows))[:, None], captions, attribute_codes(descriptions)
 
     def _window(self, i: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
-        frames = self._takes[rng.integers(len(self._takes))].track(i)
+        frames = self._takes[int(rng.integers(len(self._takes)))].track(i)
         start = int(rng.integers(len(frames) - MODEL_FRAMES + 1))
         return _augmented(frames[start : start + MODEL_FRAMES].astype(np.float32), rng)
 
@@ -175,9 +179,9 @@ class Training:
         self.model.train()
         with torch.autocast("cpu", torch.bfloat16):
             out = self.model(input_features=windows, **tokens)
-        fits = torch.from_numpy(_fits(captions, codes))
-        by_text = _multi_positive_loss(out.logits_per_text.float(), fits)
-        by_audio = _multi_positive_loss(out.logits_per_audio.float(), fits.T)
+        fit = torch.from_numpy(_fit(captions, codes))
+        by_text = _soft_cross_entropy(out.logits_per_text.float(), fit)
+        by_audio = _soft_cross_entropy(out.logits_per_audio.float(), fit.T)
         return (by_text + by_audio) / 2
 
 
@@ -187,19 +191,18 @@ def attribute_codes(descriptions: Sequence[Description]) -> npt.NDArray[np.int64
     return np.stack([np.unique(column, return_inverse=True)[1] for column in columns], axis=1)
 
 
-def _fits(captions: Sequence[Caption], codes: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-    """Whether caption i, written for track i, is true of track j: shape (n, n)."""
+def _fit(captions: Sequence[Caption], codes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Give how well caption i, written for track i, fits track j: shape (n, n), 1 where all is true."""
     mentioned = np.array([caption.mentioned for caption in captions])
-    same = codes[:, None] == codes[None]
-    fits: npt.NDArray[np.bool_] = (same | ~mentioned[:, None]).all(axis=2)
-    return fits
+    wrong = (codes[:, None] != codes[None]) & mentioned[:, None]
+    weights = [_WRONG_FAMILY if name == "family" else _WRONG_OTHER for name in ATTRIBUTES]
+    fit: npt.NDArray[np.float32] = np.exp(-(wrong @ np.array(weights))).astype(np.float32)
+    return fit
 
 
-def _multi_positive_loss(logits: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of each row against all its right columns in equal shares."""
-    target = right.float()
-    target = target / target.sum(dim=1, keepdim=True)
-    return functional.cross_entropy(logits, target)
+def _soft_cross_entropy(logits: torch.Tensor, fit: torch.Tensor) -> torch.Tensor:
+    """Cross-entropy of each row against its columns in proportion to how well they fit."""
+    return functional.cross_entropy(logits, fit / fit.sum(dim=1, keepdim=True))
 
 
 def _augmented(window: npt.NDArray[np.float32], rng: np.random.Generator) -> npt.NDArray[np.float32]:
