@@ -2,7 +2,8 @@
 # make test   the tests
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
-# make bench-features MUSIC=folder   what the features cost, written into benchmarks/README.md (12 minutes)
+# make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (12 minutes)
+# make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -22,7 +23,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-features lock clean
+.PHONY: demo test ui check bench-features feature-agreement lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -42,6 +43,9 @@ check: $(INSTALLED)
 
 bench-features: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/features.py $(if $(MUSIC),--music "$(MUSIC)") --rounds $(ROUNDS)
+
+feature-agreement: $(INSTALLED)
+	$(BIN)/python benchmarks/feature_agreement.py $(or $(MUSIC),$(LIBRARY))
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

@@ -268,7 +268,7 @@ def doctor(
 @app.command()
 def demo(data: DataDir = DEFAULT_DATA) -> None:
     """Make a small demo library and model, run everything over it, and show what came out."""
-    from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+    from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
     from audio_assets.demo.library import make_demo_library
     from audio_assets.demo.tour import show
 
@@ -276,7 +276,7 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
-    model = build_demo_checkpoint(folder / "demo-clap")
+    model = copy_demo_checkpoint(folder / "demo-clap")
     run(library / "audio", None, data, str(model), True, 0)
     show(out, folder, library / "truth.csv")
 
@@ -298,8 +298,11 @@ def search(
     model = ClapModel(model_id=clap_model, offline=True)
     try:
         hits = search_text(record, model.text_tower(), model.settings().version, text, limit)
+        concerns = model.concerns()
     except (ModelError, QueryError, SearchRefusedError) as error:
         _fail(str(error))
+    for concern in concerns:
+        err.print(f"WARNING {escape(concern)}")
     rows = ((rank, hit.song_id, hit.title, f"{hit.score:.3f}") for rank, hit in enumerate(hits, start=1))
     _print_rows(("rank", "song_id", "track", "score"), rows)
     out.print("Scores rank tracks for this text. They do not say how well a track fits it.")
@@ -343,14 +346,15 @@ def check(model: ModelArgument = DEFAULT_MODEL_ID, revision: Revision = "") -> N
 
     clap_model = ClapModel(model_id=model, revision=revision, offline=True)
     try:
-        measures, concerns = clap_model.health().measures, clap_model.concerns()
+        health, concerns = clap_model.health(), clap_model.concerns()
     except ModelError as error:
         _fail(str(error))
+    measures = health.measures
     rows = ((m.name, f"{m.value:.4g}", m.limit, "UNTRAINED" if m.problem else "ok") for m in measures)
     _print_rows(("figure", "value", "should be", "verdict"), rows)
     for concern in concerns:
         err.print(f"WARNING {escape(concern)}")
-    if concerns:
+    if health.problems:
         raise typer.Exit(EXIT_FAILED)
     out.print("No sign of an untrained model. That is not to say that it is a good one.")
 

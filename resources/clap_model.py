@@ -33,7 +33,7 @@ _HEALTH: dict[Checkpoint, ModelHealth] = {}
 
 
 class ModelUnhealthyError(ModelError):
-    """Under `strict`, and for any text: the weights look untrained or are known to mean nothing."""
+    """The weights look untrained: no text is embedded. Under `strict` nothing is, nor by the demo model."""
 
 
 class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -69,7 +69,7 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     strict: bool = Field(
         default=False,
-        description="Refuse a model that looks untrained or carries no meaning, instead of warning.",
+        description="Refuse a model that looks untrained, and the demo model, instead of warning.",
     )
 
     def checkpoint(self) -> Checkpoint:
@@ -116,15 +116,8 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def concerns(self) -> tuple[str, ...]:
         """Every reason not to trust this model's vectors, as sentences; empty when there is none."""
-        problems = list(self.health().problems)
-        if problems:
-            problems[-1] += f" {MODEL_ADVICE}"
-        if not self.checkpoint().carries_meaning:
-            demo = (
-                f"{self.model_id} is a demo checkpoint with random weights: its embeddings carry no meaning."
-            )
-            problems.insert(0, demo)
-        return tuple(problems)
+        demo = f"{self.model_id} is the demo model: it was trained on synthesised music and knows no other."
+        return ((demo,) if self.checkpoint().is_demo else ()) + self._signs_of_no_training()
 
     def text_tower(self) -> TextTower:
         """Load the half that embeds texts.
@@ -132,13 +125,20 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
         Raises
         ------
         ModelUnhealthyError
-            The model looks untrained, or is known to mean nothing: every text would find the same tracks.
+            The model looks untrained: its texts would all find the same tracks, or any.
         """
-        if concerns := self.concerns():
+        if signs := self._signs_of_no_training():
             raise ModelUnhealthyError(
-                f"No text is compared with tracks by {self.model_id}. {' '.join(concerns)}"
+                f"No text is compared with tracks by {self.model_id}. {' '.join(signs)}"
             )
         return TextTower(self.checkpoint(), "cpu")
+
+    def _signs_of_no_training(self) -> tuple[str, ...]:
+        """Give the problems of the model, the last one followed by which model to take instead."""
+        problems = list(self.health().problems)
+        if problems:
+            problems[-1] += f" {MODEL_ADVICE}"
+        return tuple(problems)
 
     def _require_health(self) -> None:
         if concerns := self.concerns():

@@ -4,13 +4,15 @@ from dataclasses import asdict
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
 from audio_assets.assets.reporting import OWNERS, column_schema, preview, rounded
 from audio_assets.corpus import IndexInfo, index_corpus, vectors_of
 from audio_assets.embeddings import hubness, mean_text
 from audio_assets.warehouse import PUBLISHED, RECORD
-from resources.clap_model import ClapModel
+from resources.clap_model import ClapModel, ModelUnhealthyError
 from resources.warehouse import Warehouse
 
 
@@ -27,13 +29,9 @@ def retrieval_index(
 ) -> dg.MaterializeResult[None]:
     """Ids, normalised vectors and their stored mean: score = inner product with a centred query.
 
-    The mean of texts is stored beside it, unless the model is one that no text should be compared with.
+    The mean of texts is stored beside it, unless the model looks untrained: no text is compared with it then.
     """
-    concerns = clap_model.concerns()
-    if concerns:
-        context.log.warning(f"no mean of texts is stored, so text search is off: {' '.join(concerns)}")
-    text_mean = None if concerns else mean_text(clap_model.text_tower())
-    info = index_corpus(warehouse.record, clap_model.settings().version, text_mean)
+    info = index_corpus(warehouse.record, clap_model.settings().version, _text_mean(context, clap_model))
     table = warehouse.record.read("retrieval_index")
     assert table is not None
     return dg.MaterializeResult(
@@ -45,6 +43,14 @@ def retrieval_index(
             "preview": preview(table, RECORD["retrieval_index"]),
         }
     )
+
+
+def _text_mean(context: dg.AssetExecutionContext, clap_model: ClapModel) -> npt.NDArray[np.float32] | None:
+    try:
+        return mean_text(clap_model.text_tower())
+    except ModelUnhealthyError as error:
+        context.log.warning(f"No mean of texts is stored, so text search is off. {error}")
+        return None
 
 
 def _figures(info: IndexInfo, table: Any) -> dict[str, float]:

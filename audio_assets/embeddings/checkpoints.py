@@ -30,7 +30,7 @@ from audio_assets.embeddings.files import (
 from audio_assets.embeddings.hub import advice, cached_sha256, cached_snapshot, download
 from audio_assets.embeddings.published import PUBLISHED_MODELS, pinned_revision, published_pickle_sha256
 
-#: Key in a checkpoint's config.json that says: right shapes, meaningless vectors.
+#: Key in a checkpoint's config.json that says: trained on the demo's synthesised music, and on nothing else.
 DEMO_MARKER = "audio_assets_demo_checkpoint"
 
 LOCAL_REVISION = "local"
@@ -80,10 +80,10 @@ class Checkpoint:
         return self.path / WEIGHTS_NAME
 
     @property
-    def carries_meaning(self) -> bool:
-        """False for the demo checkpoint, whose weights are random."""
+    def is_demo(self) -> bool:
+        """True for the demo model, which knows the music of the demo's synthesiser and no other."""
         config: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        return not config.get(DEMO_MARKER, False)
+        return bool(config.get(DEMO_MARKER, False))
 
     @property
     def verified_by(self) -> str:

@@ -110,7 +110,6 @@ class ClapEncoder:
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision)
         self.batch_size = batch_size
-        self.carries_meaning = checkpoint.carries_meaning
         self._audio = AudioTower(checkpoint, self.device, self.precision)
 
     def embed_windows(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -6,9 +6,9 @@ as arguments from `tonal`).
 
 import math
 
-import numba
 import numpy as np
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.peaks import cut_to_strongest, spectral_peaks
 
 #: 2^-e at place e, for the exponents of audible frequencies.
@@ -18,7 +18,7 @@ POWERS_OF_2 = 2.0 ** -np.arange(16)
 DECIBEL = 20 / math.log(10)
 
 
-@numba.njit(cache=True)
+@kernel
 def hpcp_profiles(magnitudes, bin_hz, first, min_hz, split_hz, max_hz, threshold, most, out):  # type: ignore[no-untyped-def]
     """Harmonic pitch class profile of every frame, bin 0 = A (440 Hz), each frame of sum 1 [1]_.
 
@@ -71,7 +71,7 @@ def hpcp_profiles(magnitudes, bin_hz, first, min_hz, split_hz, max_hz, threshold
             out[row] /= total
 
 
-@numba.njit(cache=True)
+@subroutine
 def semitones_above_a(hz, out):  # type: ignore[no-untyped-def]
     """Twelve times log2(hz / 440) of positive float32 frequencies.
 
@@ -92,7 +92,7 @@ def semitones_above_a(hz, out):  # type: ignore[no-untyped-def]
         out[i] = 12.0 * exponent + scale * z * series - reference
 
 
-@numba.njit(cache=True)
+@subroutine
 def cosines_of_distance(semitones, out):  # type: ignore[no-untyped-def]
     """Cosine of π times the distance to the nearest integer, 1 to 0; Taylor series, error below 1e-10."""
     for i in range(len(semitones)):
@@ -106,7 +106,7 @@ def cosines_of_distance(semitones, out):  # type: ignore[no-untyped-def]
         )
 
 
-@numba.njit(cache=True)
+@subroutine
 def whitened(heights, hz, envelope_db, step_hz):  # type: ignore[no-untyped-def]
     """Magnitudes of peaks relative to the spectral envelope, in place [1]_.
 
@@ -136,7 +136,7 @@ def whitened(heights, hz, envelope_db, step_hz):  # type: ignore[no-untyped-def]
         heights[i] = math.exp((level - hz[i] / 200) / DECIBEL)
 
 
-@numba.njit(cache=True)
+@kernel
 def key_profile(  # type: ignore[no-untyped-def]
     magnitudes, envelopes_db, step_hz, bin_hz, first, min_hz, max_hz, threshold, most, harmonics, out
 ):
@@ -179,7 +179,7 @@ def key_profile(  # type: ignore[no-untyped-def]
                     out[math.floor(notes[i] + 0.5) % 12] += weights[i] * energy
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def envelopes(magnitudes, first, weights, length, out):  # type: ignore[no-untyped-def]
     """Spectral envelope: the energy around a point, averaged with the energy itself as a further weight.
 
