@@ -26,7 +26,7 @@ from audio_assets.embeddings import SanityRecord, audio_cone, hubness, pool_wind
 from audio_assets.failures import TrackFailure
 from audio_assets.features import FEATURES
 from audio_assets.partitions import track_batches
-from audio_assets.tracks import track_windows
+from audio_assets.tracks import track_log_mel
 from audio_assets.warehouse import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
@@ -273,14 +273,14 @@ def embeddings_repeatable(
     same = [track for track in live if hashes.get(track.song_id) == track.content_sha256]
     # By hash, so that it is not always the first two, and always the same two.
     chosen = sorted(same, key=lambda track: track.content_sha256 or "")[:_REPEATED]
-    work = partial(track_windows, library.root_path, library.limits, settings.windowing)
+    work = partial(track_log_mel, library.root_path, library.limits, settings.windowing)
     off, unread = {}, []
     with analysis_pool.open() as pool:
         for track, result in pool.map_unordered(work, chosen):
             if isinstance(result, TrackFailure):
                 unread.append(f"{track.song_id}: {result}")
                 continue
-            again = pool_windows(clap_model.encoder().embed_windows(result["windows"])).astype(np.float64)
+            again = pool_windows(clap_model.encoder().embed_log_mel(result["log_mel"])).astype(np.float64)
             off[track.song_id] = float(1 - again @ stored[track.song_id])
     return _repeat_result(off, unread)
 

@@ -26,7 +26,7 @@ from audio_assets.embeddings import (
     resolve_precision,
 )
 
-_EncoderKey = tuple[Checkpoint, str, str, int]
+_EncoderKey = tuple[Checkpoint, str, str, str, int, str]
 _LOCK = threading.RLock()
 _ENCODERS: dict[_EncoderKey, ClapEncoder] = {}
 _HEALTH: dict[Checkpoint, ModelHealth] = {}
@@ -50,10 +50,17 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
     device: str = Field(default="auto", description="auto (cuda, else mps, else cpu) or a torch device.")
     precision: str = Field(
         default="auto",
-        description="auto, float32 or bfloat16. Part of every embedding's version; auto is float32.",
+        description=(
+            "auto, float32 or bfloat16. Part of every embedding's version; auto is bfloat16 where the "
+            "hardware has it: name one where machines of several kinds work on one library."
+        ),
+    )
+    backend: str = Field(
+        default="torch",
+        description="torch, or openvino (an extra; CPU only). Part of every embedding's version.",
     )
     batch_size: int = Field(
-        default=8, ge=1, description="Windows in one forward pass: speed and memory, not the result."
+        default=0, ge=0, description="Windows in one pass on a GPU; 0 for what fits. Fixed on a CPU."
     )
     max_windows: int = Field(
         default=6,
@@ -87,7 +94,8 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
             weights_sha256=checkpoint.weights_sha256,
             config_sha256=checkpoint.config_sha256,
             windowing=Windowing(self.max_windows),
-            precision=resolve_precision(self.precision),
+            precision=resolve_precision(self.precision, self.device, self.backend),
+            backend=self.backend,
         )
 
     def health(self) -> ModelHealth:
@@ -106,7 +114,8 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
         ModelError
             Missing or unusable weights; under `strict` also unhealthy ones (`ModelUnhealthyError`).
         """
-        key = (self.checkpoint(), self.device, resolve_precision(self.precision), self.batch_size)
+        precision = resolve_precision(self.precision, self.device, self.backend)
+        key = self.checkpoint(), self.device, precision, self.backend, self.batch_size, self.cache_dir
         with _LOCK:
             if self.strict:
                 self._require_health()
@@ -144,13 +153,29 @@ class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]
         if concerns := self.concerns():
             raise ModelUnhealthyError("Refused under strict. " + " ".join(concerns))
 
-    def _load(self, checkpoint: Checkpoint, device: str, precision: str, batch_size: int) -> ClapEncoder:
+    def _load(
+        self,
+        checkpoint: Checkpoint,
+        device: str,
+        precision: str,
+        backend: str,
+        batch_size: int,
+        cache_dir: str,
+    ) -> ClapEncoder:
         log = dg.get_dagster_logger("clap")
         started = time.perf_counter()
-        encoder = ClapEncoder(checkpoint, device=device, precision=precision, batch_size=batch_size)
+        encoder = ClapEncoder(
+            checkpoint,
+            device=device,
+            precision=precision,
+            backend=backend,
+            batch_size=batch_size,
+            cache_dir=Path(cache_dir),
+        )
         elapsed_s = time.perf_counter() - started
         log.info(
-            f"Loaded {checkpoint.model_id} on {encoder.device} ({encoder.precision}) in {elapsed_s:.1f} s"
+            f"Loaded {checkpoint.model_id} on {encoder.device} ({encoder.backend}, {encoder.precision}) "
+            f"in {elapsed_s:.1f} s"
         )
         for concern in self.concerns():
             log.warning(f"DO NOT TRUST THESE EMBEDDINGS: {concern}")

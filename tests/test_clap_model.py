@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from clap_folders import TINY, write_checkpoint
 
-from audio_assets.embeddings import DEMO_MARKER, ModelMissingError
+from audio_assets.embeddings import DEMO_MARKER, ModelMissingError, resolve_precision
 from resources import clap_model
 from resources.clap_model import ClapModel, ModelUnhealthyError
 
@@ -43,8 +43,9 @@ def test_equal_settings_share_one_encoder(demo_folder):
     first = ClapModel(model_id=str(demo_folder)).encoder()
     assert ClapModel(model_id=str(demo_folder)).encoder() is first
     assert ClapModel(model_id=str(demo_folder), max_windows=3).encoder() is first
-    assert ClapModel(model_id=str(demo_folder), precision="float32").encoder() is first
-    assert ClapModel(model_id=str(demo_folder), precision="bfloat16").encoder() is not first
+    auto, other = sorted(("float32", "bfloat16"), key=lambda name: name != resolve_precision("auto"))
+    assert ClapModel(model_id=str(demo_folder), precision=auto).encoder() is first
+    assert ClapModel(model_id=str(demo_folder), precision=other).encoder() is not first
 
 
 @pytest.mark.usefixtures("fresh_process")
@@ -68,12 +69,18 @@ def test_settings_need_no_torch(demo_folder):
 def test_settings_follow_the_weights_and_the_windows(demo_folder, untrained_folder):
     settings = ClapModel(model_id=str(demo_folder)).settings()
     assert settings.windowing.max_windows == 6
-    assert settings.precision == "float32"
+    assert (settings.precision, settings.backend) == (resolve_precision("auto"), "torch")
     others = [
         ClapModel(model_id=str(demo_folder), max_windows=3),
+        ClapModel(model_id=str(demo_folder), backend="openvino"),
         ClapModel(model_id=str(untrained_folder)),
     ]
-    assert settings.version not in {other.settings().version for other in others}
+    assert len({settings.version, *(other.settings().version for other in others)}) == 4
+
+
+def test_batch_size_changes_no_version(demo_folder):
+    versions = {ClapModel(model_id=str(demo_folder), batch_size=n).settings().version for n in (0, 1, 8)}
+    assert len(versions) == 1
 
 
 @pytest.mark.usefixtures("fresh_process")

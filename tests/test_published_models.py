@@ -14,7 +14,14 @@ import pytest
 from clap_folders import as_pickle, into_hub_cache, write_checkpoint
 from safetensors import safe_open
 
-from audio_assets.embeddings import Checkpoint, ClapEncoder, TextTower, published, resolve_checkpoint
+from audio_assets.embeddings import (
+    Checkpoint,
+    ClapEncoder,
+    TextTower,
+    published,
+    resolve_checkpoint,
+    to_log_mel,
+)
 from audio_assets.embeddings.files import file_sha256
 from audio_assets.embeddings.health import unlike_signals
 
@@ -73,7 +80,9 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 def embeds(checkpoint: Checkpoint) -> None:
     """Both towers work, alone, and give unit vectors of 512."""
-    audio = ClapEncoder(checkpoint, device="cpu", precision="float32").embed_windows(unlike_signals()[:1])
+    audio = ClapEncoder(checkpoint, device="cpu", precision="float32").embed_log_mel(
+        to_log_mel(unlike_signals()[:1])
+    )
     text = TextTower(checkpoint, "cpu").embed(["a slow piano ballad"])
     for vectors in (audio, text):
         assert vectors.shape == (1, 512)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from audio_assets.embeddings.checkpoints import Checkpoint
 from audio_assets.embeddings.encoder import ClapEncoder
 from audio_assets.embeddings.errors import ModelUnusableError
+from audio_assets.embeddings.log_mel import to_log_mel
 from audio_assets.embeddings.prompts import UNRELATED_PROMPTS
 from audio_assets.embeddings.published import PUBLISHED_MODELS
 from audio_assets.embeddings.statistics import CosineStatistics
@@ -207,7 +208,9 @@ def _tensor(checkpoint: Checkpoint, name: str) -> npt.NDArray[np.float32]:
 
 
 def _signal_vectors(checkpoint: Checkpoint) -> npt.NDArray[np.float32]:
-    return ClapEncoder(checkpoint, device="cpu", precision="float32").embed_windows(unlike_signals())
+    return ClapEncoder(checkpoint, device="cpu", precision="float32").embed_log_mel(
+        to_log_mel(unlike_signals())
+    )
 
 
 def _mean_cosine(vectors: npt.NDArray[np.float32]) -> float:

@@ -29,6 +29,7 @@ from audio_assets.embeddings import (
     cut_windows,
     pool_windows,
     sanity_record,
+    to_log_mel,
 )
 from tools.demo_clap.captions import ATTRIBUTES, full_caption, single_caption
 from tools.demo_clap.music import Description, play
@@ -131,7 +132,7 @@ def score(encoder: ClapEncoder, tracks: Embedded) -> Scores:
 
 
 def _embed_track(encoder: ClapEncoder, samples: npt.NDArray[np.float32]) -> _Vectors:
-    return pool_windows(encoder.embed_windows(cut_windows(samples, Windowing())))
+    return pool_windows(encoder.embed_log_mel(to_log_mel(cut_windows(samples, Windowing()))))
 
 
 def _recall(similarity: _Vectors) -> float:
