@@ -3,6 +3,8 @@
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
 # make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about ten minutes
+# make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (12 minutes)
+# make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -11,16 +13,18 @@ DATA   ?= data
 LIBRARY    ?= $(DATA)/demo/audio
 CLAP_MODEL ?= $(DATA)/demo-clap
 PORT       ?= 3000
-# What the benchmark reads: 30-s clips of the files below it. The demo library is synthetic.
-MUSIC      ?= $(LIBRARY)
+# What the benchmarks measure on: without it the demo library.
+MUSIC      ?= $(wildcard $(DATA)/music)
+ROUNDS     ?= 3
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+BENCH_INSTALLED := $(VENV)/.bench-installed
 
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -39,13 +43,23 @@ check: $(INSTALLED)
 	DAGSTER_HOME=$(abspath $(VENV)/dagster) $(BIN)/dg check defs
 
 bench-embeddings: $(INSTALLED)
-	$(BIN)/python benchmarks/embeddings.py $(MUSIC) --work $(DATA)/bench
+	$(BIN)/python benchmarks/embeddings.py $(or $(MUSIC),$(LIBRARY)) --work $(DATA)/bench --rounds $(ROUNDS)
+
+bench-features: $(BENCH_INSTALLED)
+	$(BIN)/python benchmarks/features.py $(if $(MUSIC),--music "$(MUSIC)") --rounds $(ROUNDS)
+
+feature-agreement: $(INSTALLED)
+	$(BIN)/python benchmarks/feature_agreement.py $(or $(MUSIC),$(LIBRARY))
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(BENCH_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	touch $@
 
 # Resolves pyproject.toml anew. A local version such as +cpu is of this machine only, so it is cut off.

@@ -45,6 +45,8 @@ _NO_CONE = 0.05
 _TRACKS_FOR_ALL_KEYS = 200
 #: Fewer tracks may well share their mode, or all have one tempo peak.
 _TRACKS_FOR_CONSTANT = 30
+#: Encoders pad by some 50 ms; much shorter tracks have been refused as truncated.
+_DURATION_TOLERANCE_S = 0.1
 _QUERIES = 100
 _TWINS = 10
 
@@ -177,6 +179,21 @@ def features_in_range(context: dg.AssetCheckExecutionContext, warehouse: Warehou
         if bad := int(np.sum((values < low) | (values > high))):
             problems.append(f"{feature.name} is outside [{feature.lower}, {feature.upper}] in {bad} rows")
     return _result(problems, rows=rows.num_rows)
+
+
+@dg.asset_check(asset=audio_features, partitions_def=track_batches)
+def durations_agree(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Tracks are as long as their files declare, where they do; says which are not."""
+    rows = _succeeded(_rows(warehouse, "audio_features", context.partition_key))
+    declared_s, decoded_s = (rows[f"{kind}_duration_s"].to_numpy() for kind in ("declared", "decoded"))
+    off = np.abs(decoded_s - declared_s) > _DURATION_TOLERANCE_S  # NaN, declared by no file, is not
+    ids = [song_id for song_id, is_off in zip(rows["song_id"].to_pylist(), off, strict=True) if is_off]
+    return dg.AssetCheckResult(
+        passed=not ids,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"decoded to another length than declared: {_shown(ids)}" if ids else None,
+        metadata={"declared": int(np.sum(np.isfinite(declared_s))), "disagreeing": len(ids)},
+    )
 
 
 @dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
@@ -434,6 +451,7 @@ CHECKS = (
     features_analysed,
     features_finite,
     features_in_range,
+    durations_agree,
     embeddings_complete,
     embeddings_analysed,
     embeddings_valid,

@@ -28,6 +28,7 @@ EXIT_FAILED = 1
 EXIT_NOTHING_ANALYSED = 3
 EXIT_INTERRUPTED = 130
 
+_SCAN_MEMORY_MB = 1000
 _SCAN_TIMEOUT_S = 600.0
 _SHOWN = 20
 _SHOWN_ITEMS = 4
@@ -107,7 +108,9 @@ def scan(library: LibraryDir, manifest: ManifestFile = None, data: DataDir = DEF
     from audio_assets.intake import take_in
 
     tracks = _library(library, manifest)
-    with IsolatedPool(workers=os.cpu_count() or 1, timeout_s=_SCAN_TIMEOUT_S) as pool:
+    with IsolatedPool(
+        workers=os.cpu_count() or 1, timeout_s=_SCAN_TIMEOUT_S, memory_limit_mb=_SCAN_MEMORY_MB
+    ) as pool:
         intake = take_in(
             _warehouse(data).record,
             tracks.root_path,

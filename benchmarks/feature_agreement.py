@@ -1,17 +1,21 @@
-"""How far the fast extractor's features are from the reference's, as a Markdown table.
+"""How far the fast extractor's features are from the reference's, written into docs/features.md.
 
-    python benchmarks/feature_agreement.py FOLDER
+    make feature-agreement MUSIC=FOLDER      or: python benchmarks/feature_agreement.py FOLDER...
 
-Up to four clips of 30 s from each audio file below the folder; files that cannot be decoded are named and
-left out. Relative deviation |fast - reference| / |reference|; beat columns only of the clips whose beats are
-identical, since one other decision moves all of them.
+Up to four clips of 30 s from each audio file below the folders; files that cannot be decoded or analysed are
+named and left out. Relative deviation |fast - reference| / |reference|; beat columns only of the clips whose
+beats are identical, since one other decision moves all of them. For each clip the reference is also asked
+what it makes of the same samples with noise of 1e-7 of their peak: how far a value moves there is how far it
+is defined at all.
 """
 
 import sys
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-import audio_assets.audio._one_thread  # noqa: F401 - before numpy, which reads the environment once
+import audio_assets.one_thread  # noqa: F401 - before numpy, which reads the environment once
 
 # isort: split
 import numpy as np
@@ -22,17 +26,38 @@ from audio_assets.failures import TrackFailure
 from audio_assets.features import FEATURE_NAMES, SAMPLE_RATE_HZ, extract_features
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.onset_scan import scan_onsets
-from audio_assets.features.fast.spectra import track_spectra
+from audio_assets.features.records import Columns
 from audio_assets.features.reference.rhythm import track_beats as reference_beats
+
+DOCUMENT = Path(__file__).parents[1] / "docs/features.md"
+BEGIN, END = "<!-- written by benchmarks/feature_agreement.py -->\n", "<!-- end of what it writes -->\n"
 
 CLIP = 30 * SAMPLE_RATE_HZ
 CLIPS_A_FILE = 4
+NOISE = 1e-7
 KEY = ("is_minor", "key_cos", "key_sin")
 BEAT_COLUMNS = ("beat_", "beats_", "bpm_")
 
 
-def clips(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+@dataclass(frozen=True)
+class Comparison:
+    """How far one clip's values are from the reference's; beat columns are left out where beats differ."""
+
+    clip: str
+    same_beats: bool
+    deviations: dict[str, float]
+
+    @property
+    def same_key(self) -> bool:
+        return all(self.deviations[column] < 1e-9 for column in KEY)
+
+    @property
+    def same_tempo(self) -> bool:
+        return self.deviations["tempo_bpm"] == 0
+
+
+def clips(folders: Iterable[Path]) -> Iterator[tuple[str, NDArray[np.float32]]]:
+    for path in (path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file()):
         try:
             samples = decode_mono(path, SAMPLE_RATE_HZ).samples
         except TrackFailure as failure:
@@ -45,45 +70,86 @@ def clips(folder: Path) -> Iterator[tuple[str, NDArray[np.float32]]]:
             yield f"{path.name}@{start / SAMPLE_RATE_HZ:.0f}s", samples[int(start) : int(start) + CLIP]
 
 
-def deviation(fast: float | None, reference: float | None) -> float:
-    if fast == reference:
+def with_noise(name: str, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+    noise = np.random.default_rng(zlib.crc32(name.encode())).standard_normal(len(samples))
+    return (samples + NOISE * np.abs(samples).max() * noise).astype(np.float32)
+
+
+def target(column: str) -> float:
+    return 5e-4 if column.startswith("inharmonicity") else 1e-5
+
+
+def deviation(value: float | None, reference: float | None) -> float:
+    if value == reference:
         return 0.0
-    if fast is None or reference is None:
+    if value is None or reference is None:
         return np.inf
-    return abs(fast - reference) / max(abs(reference), 1e-12)
+    return abs(value - reference) / max(abs(reference), 1e-12)
 
 
-def same_beats(samples: NDArray[np.float32]) -> bool:
-    beats_s = track_beats(scan_onsets(track_spectra(samples)).functions)
-    return np.array_equal(beats_s, reference_beats(samples)[0])
+def compared(name: str, values: Columns, reference: Columns, same_beats: bool) -> Comparison:
+    judged = (c for c in FEATURE_NAMES if same_beats or not c.startswith(BEAT_COLUMNS))
+    return Comparison(name, same_beats, {c: deviation(values[c], reference[c]) for c in judged})
+
+
+def compare(name: str, samples: NDArray[np.float32]) -> tuple[Comparison, Comparison]:
+    """Deviations of the fast extractor, and of the reference under noise."""
+    noisy = with_noise(name, samples)
+    reference, beats_s = extract_features(samples, "reference"), reference_beats(samples)[0]
+    fast_beats_s = track_beats(scan_onsets(samples).functions)
+    same, same_noisy = (np.array_equal(x, beats_s) for x in (fast_beats_s, reference_beats(noisy)[0]))
+    fast = compared(name, extract_features(samples, "fast"), reference, same)
+    return fast, compared(name, extract_features(noisy, "reference"), reference, same_noisy)
+
+
+def decisions(fast: list[Comparison], noisy: list[Comparison]) -> Iterator[str]:
+    yield "| decision | fast as the reference | reference under noise as without | other in |"
+    yield "|---|---|---|---|"
+    for decision in ("same_beats", "same_key", "same_tempo"):
+        shares = [f"{100 * np.mean([getattr(c, decision) for c in side]):.1f} %" for side in (fast, noisy)]
+        others = [
+            f"{c.clip} (the reference under noise: {'same' if getattr(moved, decision) else 'other'})"
+            for c, moved in zip(fast, noisy, strict=True)
+            if not getattr(c, decision)
+        ]
+        yield f"| {decision.removeprefix('same_')} | {' | '.join(shares)} | {', '.join(others) or '-'} |"
+
+
+def columns(fast: list[Comparison], noisy: list[Comparison]) -> Iterator[str]:
+    yield "| column | median | 95 % | max | reference under noise: max |\n|---|---|---|---|---|"
+    for column in FEATURE_NAMES:
+        own, moved = (
+            [c.deviations[column] for c in side if column in c.deviations] for side in (fast, noisy)
+        )
+        figures = (np.median(own), np.quantile(own, 0.95), max(own), max(moved))
+        yield f"| {column} | {' | '.join(f'{figure:.1e}' for figure in figures)} |"
+
+
+def exceptions(fast: list[Comparison], noisy: list[Comparison]) -> Iterator[str]:
+    yield "| clip | column | fast | reference under noise |\n|---|---|---|---|"
+    for of_clip, moved in zip(fast, noisy, strict=True):
+        for column, value in of_clip.deviations.items():
+            if value > target(column):
+                noise = moved.deviations.get(column, np.inf)
+                yield f"| {of_clip.clip} | {column} | {value:.1e} | {noise:.1e} |"
 
 
 def main() -> None:
-    deviations: dict[str, list[float]] = {name: [] for name in FEATURE_NAMES}
-    clip_count, other_beats, other_key, other_tempo = 0, [], [], []
-    for name, samples in clips(Path(sys.argv[1])):
+    fast, noisy = [], []
+    for name, samples in clips(map(Path, sys.argv[1:])):
         try:
-            reference = extract_features(samples, "reference")
+            pair = compare(name, samples)
         except TrackFailure as failure:
             print(f"left out: {name}: {failure}", file=sys.stderr)
             continue
-        fast = extract_features(samples, "fast")
-        clip_count += 1
-        of_clip = {column: deviation(fast[column], reference[column]) for column in FEATURE_NAMES}
-        beats_differ = not same_beats(samples)
-        other_beats += [name] * beats_differ
-        other_key += [name] * any(of_clip[column] > 1e-9 for column in KEY)
-        other_tempo += [name] * (of_clip["tempo_bpm"] > 0)
-        for column, value in of_clip.items():
-            if not (beats_differ and column.startswith(BEAT_COLUMNS)):
-                deviations[column].append(value)
-    print(f"{clip_count} clips\n")
-    for what, names in (("beats", other_beats), ("key", other_key), ("tempo", other_tempo)):
-        share = 100 * (1 - len(names) / clip_count)
-        print(f"- identical {what}: {share:.1f} %{' (other: ' + ', '.join(names) + ')' if names else ''}")
-    print("\n| column | median | 95 % | max |\n|---|---|---|---|")
-    for column, values in deviations.items():
-        print(f"| {column} | {np.median(values):.1e} | {np.quantile(values, 0.95):.1e} | {max(values):.1e} |")
+        fast.append(pair[0])
+        noisy.append(pair[1])
+        print(f"{len(fast)} clips", end="\r", file=sys.stderr)
+    tables = (decisions(fast, noisy), columns(fast, noisy), exceptions(fast, noisy))
+    titles = (f"{len(fast)} clips.", "Relative deviations:", "Beyond 1e-5 (inharmonicity: 5e-4):")
+    parts = ["\n".join([title, "", *table]) for title, table in zip(titles, tables, strict=True)]
+    before, rest = DOCUMENT.read_text().split(BEGIN)
+    DOCUMENT.write_text("".join((before, BEGIN, "\n", "\n\n".join(parts), "\n\n", END, rest.split(END)[1])))
 
 
 if __name__ == "__main__":

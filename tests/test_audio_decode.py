@@ -1,5 +1,7 @@
 """Every way a file can be bad ends in its code, and a good file gives the samples librosa gives."""
 
+import subprocess
+import sys
 import time
 from fractions import Fraction
 
@@ -108,6 +110,16 @@ def test_damaged_mp3_is_refused(tmp_path):
     assert code_of(decode_mono, path, RATE_HZ) in {FailureCode.TRUNCATED, FailureCode.UNDECODABLE}
 
 
+def test_a_gap_in_an_ogg_file_is_noticed(tmp_path):
+    """Reading on behind it, block by block, must not hide it."""
+    path = write(tmp_path / "d.ogg", noise(2, 30))
+    damaged = bytearray(path.read_bytes())
+    for at in np.linspace(0.2, 0.8, 10) * len(damaged):
+        damaged[int(at)] ^= 0xFF
+    path.write_bytes(damaged)
+    assert code_of(decode_mono, path, RATE_HZ) == FailureCode.TRUNCATED
+
+
 def test_header_is_refused_without_decoding(tmp_path):
     path = tmp_path / "r.wav"
     path.write_bytes(signals.pcm_wav(rate_hz=1))
@@ -164,6 +176,48 @@ def test_equals_librosa_bit_for_bit(name, tmp_path):
     assert decoded.decoded_duration_s == pytest.approx(decoded.declared_duration_s, abs=1e-9)
     assert (decoded.channels, decoded.source_rate_hz, decoded.decoder) == (channels, rate_hz, "soundfile")
     assert probe(path).codec == codec
+
+
+HOUR_S = 3600.5
+
+#: Run alone, because the peak is the process's. VmHWM: ru_maxrss also counts the process before its exec.
+MEASURE_PEAK = """
+import sys
+from pathlib import Path
+import av, numpy, soundfile, soxr
+from audio_assets.audio import decode_mono
+kib = lambda: int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
+before = kib()
+samples = decode_mono(Path(sys.argv[1]), 44_100).samples
+print(kib() - before, samples.size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("name", "rate_hz"), [("mix.wav", RATE_HZ), ("mix.flac", 48_000)])
+def test_an_hour_is_in_memory_once(name, rate_hz, tmp_path):
+    """Neither joined blocks nor resampling may double the peak."""
+    minute = np.zeros((60 * rate_hz, 2), np.int16)
+    minute[:rate_hz] = 3000
+    with soundfile.SoundFile(tmp_path / name, "w", rate_hz, 2) as mix:
+        for _ in range(60):
+            mix.write(minute)
+        mix.write(minute[: rate_hz // 2])
+    command = [sys.executable, "-c", MEASURE_PEAK, tmp_path / name]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    peak_kib, size = map(int, done.stdout.split())
+    assert size == HOUR_S * RATE_HZ
+    assert peak_kib * 1024 < size * 4 + 120e6
+
+
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize("rate_hz", [8_000, 22_051, 47_952, 48_000, 192_000])
+@pytest.mark.parametrize("block_frames", [960, 1152, 2**18])
+def test_blocks_are_resampled_as_the_whole(channels, rate_hz, block_frames, tmp_path, monkeypatch):
+    monkeypatch.setattr("audio_assets.audio.decode.BLOCK_FRAMES", block_frames)
+    path = write(tmp_path / "a.wav", noise(channels, 2.7, rate_hz), rate_hz, subtype="FLOAT")
+    expected, _ = librosa.load(path, sr=RATE_HZ)
+    assert np.array_equal(decode_mono(path, RATE_HZ).samples, expected)
 
 
 def test_m4a_is_decoded(tmp_path):

@@ -1,6 +1,7 @@
 """Whatever a function does to its process costs its own item and nothing else."""
 
 import ctypes
+import mmap
 import os
 import signal
 import subprocess
@@ -53,6 +54,24 @@ ENDS = {
 }
 
 
+def devour(what):
+    match what:
+        case "numpy":
+            return np.empty(250_000_000, np.float32).nbytes
+        case "essentia":
+            import essentia.standard
+
+            return len(essentia.standard.Windowing(zeroPadding=2**28)(np.ones(1024, np.float32)))
+        case "mmap":
+            return len(mmap.mmap(-1, 10**9, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        case "crumbs":
+            return len([bytearray(1000) for _ in range(10**6)])
+    return np.ones(25_000_000, np.float32).nbytes
+
+
+DEVOURERS = ("numpy", "essentia", "mmap", "crumbs")
+
+
 def own_pid(_):
     return os.getpid()
 
@@ -86,6 +105,21 @@ def test_each_way_to_fail_costs_one_item(pool):
     assert all(outcomes[f"good {bad}"] == f"good {bad}" for bad in ENDS)
     assert outcomes["error"].message == "KeyError: 'tempo'"
     assert "SIGSEGV" in outcomes["segfault"].message
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not keep the limit")
+def test_too_much_memory_costs_one_item_and_the_limit_outlives_restarts():
+    items = [item for bad in DEVOURERS for item in (bad, f"good after {bad}")]
+    with IsolatedPool(workers=1, timeout_s=60, memory_limit_mb=800) as pool:
+        outcomes = dict(pool.map_unordered(devour, items))
+    codes = {item: getattr(outcome, "code", outcome) for item, outcome in outcomes.items()}
+    good = {f"good after {bad}": 100_000_000 for bad in DEVOURERS}
+    assert codes == good | dict.fromkeys(DEVOURERS, FailureCode.OUT_OF_MEMORY)
+
+
+def test_death_by_want_of_memory_is_told(pool):
+    [(_, outcome)] = pool.map_unordered(misbehave, ["kill"])
+    assert outcome.message == "killed by SIGKILL, perhaps by the system for want of memory"
 
 
 def test_fast_results_do_not_wait_for_slow_ones(pool):

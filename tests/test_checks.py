@@ -121,6 +121,8 @@ DAMAGE = [
     ("features_finite", "audio_features", with_value("mfcc_1_mean", float("inf")), "mfcc_1_mean"),
     ("features_in_range", "audio_features", with_value("is_minor", 2.0), "is_minor is outside"),
     ("features_in_range", "audio_features", with_value("key_strength", -0.1), "key_strength is outside"),
+    ("durations_agree", "audio_features", with_value("declared_duration_s", 1.0), "another length"),
+    ("durations_agree", "audio_features", with_value("decoded_duration_s", 1e4), "another length"),
     ("features_complete", "audio_features", without_first, "neither a row nor a recorded failure"),
     ("features_complete", "audio_features", with_twin, "1 ids occur twice"),
     ("features_complete", "audio_features", with_value("song_id", "stranger"), "not live: stranger"),

@@ -140,8 +140,9 @@ def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -
     healthy = cli("doctor", "--data", workplace.data, "--clap-model", workplace.model)
     assert healthy.returncode == 0, healthy.stdout
     assert "found 12" in healthy.stdout
+    assert "as the reference's" in healthy.stdout
     missing = cli(
-        "doctor", "--data", workplace.data, "--clap-model", "laion/larger_clap_music", HOME="/nowhere"
+        "doctor", "--data", workplace.data, "--clap-model", "laion/larger_clap_music", HF_HOME="/nowhere"
     )
     assert missing.returncode == 1
     assert "audio-assets model fetch" in missing.stdout

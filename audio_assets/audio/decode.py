@@ -1,4 +1,4 @@
-"""Bytes to mono samples: decode the whole file, mix down, resample, and refuse what is no music.
+"""Bytes to mono samples: decode block by block, mix down, resample, and refuse what is no music.
 
 What belongs here: the path from a file to samples and the verdicts that need the samples (cut short, silent,
 NaN). What does not: the header's own limits (`header`) and what is computed from samples. A decoder may
@@ -8,6 +8,7 @@ still crash or hang on a hostile file, so run this inside `pool.IsolatedPool`.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,14 @@ from audio_assets.audio.header import (
     probe,
     refuse_duration,
 )
+from audio_assets.audio.resample import ResampledTrack
 from audio_assets.failures import FailureCode, TrackFailure
 
 #: Frames read at once: 6 s at 44.1 kHz, so a header that lies about the length costs no memory.
 BLOCK_FRAMES = 2**18
+
+#: FFmpeg's own frames, of 1024 samples or so, cost more to handle one by one than to decode.
+FFMPEG_BLOCK_FRAMES = 2**14
 
 #: A track counts as cut when it is shorter than declared by more than both of these.
 MISSING_S = 0.1
@@ -92,13 +97,20 @@ def decode_mono(path: Path, rate_hz: int, limits: AudioLimits = DEFAULT_LIMITS) 
         ABSURD_AMPLITUDE, SILENT by the samples.
     """
     header = probe(path, limits)
-    mono = _decode(path, header, limits)
-    duration_s = len(mono) / header.sample_rate_hz
+    sound = _Sound(header.sample_rate_hz, limits)
+    track = ResampledTrack(header.sample_rate_hz, rate_hz)
+    for block in _sndfile_blocks(path) if header.decoder == "soundfile" else _ffmpeg_blocks(path, header):
+        mono = _mix(block)
+        sound.hear(mono)
+        track.append(mono)
+    if not sound.frames:
+        raise TrackFailure(FailureCode.UNDECODABLE, "the file holds no samples")
+    duration_s = sound.frames / header.sample_rate_hz
     _refuse_cut(path, header, duration_s)
     refuse_duration(duration_s, limits)
-    _refuse_unusable(mono, limits)
+    sound.refuse_silence()
     return DecodedAudio(
-        samples=_resample(mono, header.sample_rate_hz, rate_hz),
+        samples=track.finish(),
         rate_hz=rate_hz,
         decoder=header.decoder,
         declared_duration_s=header.declared_duration_s,
@@ -108,19 +120,40 @@ def decode_mono(path: Path, rate_hz: int, limits: AudioLimits = DEFAULT_LIMITS) 
     )
 
 
-def _decode(path: Path, header: AudioHeader, limits: AudioLimits) -> NDArray[np.float32]:
-    """Return the whole file at its own rate, mixed to mono, shape (n,)."""
-    blocks = _sndfile_blocks(path) if header.decoder == "soundfile" else _ffmpeg_blocks(path, header)
-    mono: list[NDArray[np.float32]] = []
-    frames = 0
-    for block in blocks:
-        mono.append(block.mean(axis=1))
-        frames += len(block)
-        if frames > limits.max_duration_s * header.sample_rate_hz:
-            raise TrackFailure(FailureCode.TOO_LONG, f"longer than {limits.max_duration_s:g} s")
-    if not frames:
-        raise TrackFailure(FailureCode.UNDECODABLE, "the file holds no samples")
-    return np.concatenate(mono)
+class _Sound:
+    """What has been heard of a track so far, block by block, so that it need not be kept."""
+
+    def __init__(self, rate_hz: int, limits: AudioLimits) -> None:
+        self._limits = limits
+        self._max_frames = limits.max_duration_s * rate_hz
+        self._lowest, self._highest = math.inf, -math.inf
+        self.frames = 0
+
+    def hear(self, mono: NDArray[np.float32]) -> None:
+        """Count a block and refuse what no later one can mend."""
+        lowest, highest = float(mono.min()), float(mono.max())  # both NaN where any sample is
+        if not (math.isfinite(lowest) and math.isfinite(highest)):
+            raise TrackFailure(FailureCode.NON_FINITE_AUDIO, "the samples hold NaN or infinity")
+        peak, limit = max(-lowest, highest), self._limits.max_peak
+        if peak > limit:
+            raise TrackFailure(FailureCode.ABSURD_AMPLITUDE, f"peak {peak:.3g}, limit {limit:g}")
+        self._lowest, self._highest = min(self._lowest, lowest), max(self._highest, highest)
+        self.frames += len(mono)
+        if self.frames > self._max_frames:
+            raise TrackFailure(FailureCode.TOO_LONG, f"longer than {self._limits.max_duration_s:g} s")
+
+    def refuse_silence(self) -> None:
+        half_span, limit = (self._highest - self._lowest) / 2, self._limits.silence_peak
+        if half_span < limit:
+            raise TrackFailure(FailureCode.SILENT, f"half span {half_span:.3g}, limit {limit:g}")
+
+
+def _mix(block: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean over channels of (frames, channels); for stereo twenty times as fast, to the same bits."""
+    if block.shape[1] == 2:
+        return (block[:, 0] + block[:, 1]) * np.float32(0.5)
+    mono: NDArray[np.float32] = block.mean(axis=1)
+    return mono
 
 
 def _sndfile_blocks(path: Path) -> Iterator[NDArray[np.float32]]:
@@ -139,14 +172,17 @@ def _ffmpeg_blocks(path: Path, header: AudioHeader) -> Iterator[NDArray[np.float
     """Blocks of shape (frames, channels)."""
     import av
 
-    to_float = av.AudioResampler(format="fltp")
+    expected = header.sample_rate_hz, header.channels
+    to_float = av.AudioResampler(format="fltp", frame_size=FFMPEG_BLOCK_FRAMES)
     try:
         with open_ffmpeg(path) as container:
-            for frame in container.decode(container.streams.audio[0]):
-                if (frame.sample_rate, frame.layout.nb_channels) != (header.sample_rate_hz, header.channels):
+            for frame in chain(container.decode(container.streams.audio[0]), [None]):
+                if frame and (frame.sample_rate, frame.layout.nb_channels) != expected:
                     raise TrackFailure(FailureCode.UNDECODABLE, "rate or channels change within the file")
-                for converted in to_float.resample(frame):
+                for converted in to_float.resample(frame):  # None flushes
                     yield converted.to_ndarray().T.astype(np.float32, copy=False)
+    except MemoryError:  # FFmpeg's, too; it is not the file's fault
+        raise
     except av.FFmpegError as error:
         raise TrackFailure(FailureCode.UNDECODABLE, f"FFmpeg gave up: {error.strerror}") from error
 
@@ -168,25 +204,3 @@ def _ogg_ends(path: Path) -> bool:
         tail = file.read()
     last_page = tail[tail.rfind(b"OggS") :]
     return len(last_page) > 5 and bool(last_page[5] & OGG_END_OF_STREAM)
-
-
-def _refuse_unusable(mono: NDArray[np.float32], limits: AudioLimits) -> None:
-    lowest, highest = float(mono.min()), float(mono.max())  # both NaN where any sample is
-    if not (math.isfinite(lowest) and math.isfinite(highest)):
-        raise TrackFailure(FailureCode.NON_FINITE_AUDIO, "the samples hold NaN or infinity")
-    peak = max(-lowest, highest)
-    if peak > limits.max_peak:
-        raise TrackFailure(FailureCode.ABSURD_AMPLITUDE, f"peak {peak:.3g}, limit {limits.max_peak:g}")
-    if (highest - lowest) / 2 < limits.silence_peak:
-        raise TrackFailure(FailureCode.SILENT, f"peak {peak:.3g}, limit {limits.silence_peak:g}")
-
-
-def _resample(mono: NDArray[np.float32], source_rate_hz: int, rate_hz: int) -> NDArray[np.float32]:
-    """Resample with soxr HQ to exactly ceil(n · rate / source rate) samples, as librosa does."""
-    if source_rate_hz == rate_hz:
-        return mono
-    import soxr
-
-    size = math.ceil(len(mono) * (rate_hz / source_rate_hz))
-    resampled: NDArray[np.float32] = soxr.resample(mono, source_rate_hz, rate_hz, quality="soxr_hq")[:size]
-    return np.pad(resampled, (0, size - len(resampled)))

@@ -10,6 +10,8 @@ waits for ever (measured with pebble 5.2, which also breaks when an idle worker 
 The kernel enforces what Python cannot while C code holds the interpreter lock, as essentia does:
 
 - the *timeout* is a SIGALRM that the worker sets on itself, left at its default action, which is to die;
+- the *memory limit* is an RLIMIT_DATA: all that the process may write to and shares with nobody, be it
+  numpy's, C++'s or an anonymous mmap. RLIMIT_AS would also count the libraries' code and reserved addresses;
 - a worker *dies with its parent*, be that by kill -9, because the parent holds the other end of a pipe whose
   closing sends it SIGIO. Where SIGIO is ignored by default (macOS) the timeout still bounds its life.
 """
@@ -19,10 +21,12 @@ import importlib
 import multiprocessing
 import os
 import pickle
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
 from typing import Any, Self, TypeVar
@@ -36,13 +40,23 @@ Context = ForkServerContext | SpawnContext
 Task = tuple[Callable[[Any], Any], Any]
 
 #: Module whose import sets the environment to one thread.
-ONE_THREAD = "audio_assets.audio._one_thread"
+ONE_THREAD = "audio_assets.one_thread"
 
 #: So many workers in a row may die before they are ready; then no track is to blame.
 MAX_FAILED_STARTS = 3
 
 #: A worker's first message; a pickled outcome is never empty.
 READY = b""
+
+#: What libraries say that turn a failed allocation into an exception of another kind: C++ by way of essentia;
+#: torch, and the system's own ENOMEM.
+OUT_OF_MEMORY_WORDS = ("bad_alloc", "allocate memory")
+
+#: Signals that may mean a lack of memory, and why.
+DEATHS_BY_MEMORY = {
+    "SIGKILL": ", perhaps by the system for want of memory",
+    "SIGABRT": ", perhaps as C++ does when an allocation fails",
+}
 
 #: Time for the system to report how a process ended whose pipe has closed.
 EXIT_CODE_WAIT_S = 5.0
@@ -66,17 +80,23 @@ class IsolatedPool:
     preload : sequence of str
         Modules that the fork server imports once, so that workers start in milliseconds. Without effect
         where workers are spawned (macOS) or the process has started a fork server before.
+    memory_limit_mb : int or None
+        Most private memory of one worker in 10^6 bytes, its libraries' data included (0.4 GB with essentia
+        and librosa); None for no limit. Memory that is reserved counts, touched or not; shared memory and
+        files that are mapped for reading do not. Linux enforces it; macOS may accept the limit and ignore it.
     """
 
-    def __init__(self, workers: int, timeout_s: float, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, workers: int, timeout_s: float, preload: Sequence[str] = (), memory_limit_mb: int | None = None
+    ) -> None:
         self._context = _start_context(preload)
-        self._timeout_s = timeout_s
+        self._limits = _Limits(timeout_s, memory_limit_mb)
         self._size = workers
         self._workers: list[_Worker] = []
         self._failed_starts = 0
 
     def __enter__(self) -> Self:
-        self._workers = [_Worker(self._context, self._timeout_s) for _ in range(self._size)]
+        self._workers = [_Worker(self._context, self._limits) for _ in range(self._size)]
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -144,7 +164,7 @@ class IsolatedPool:
             exit_code, at_work = worker.exit_code(), worker.is_at_work
             worker.restart()
             if at_work:
-                return [(task[1], _death(exit_code, self._timeout_s))]
+                return [(task[1], _death(exit_code, self._limits))]
             self._count_failed_start(exit_code)
             worker.give(task)
             return []
@@ -152,7 +172,10 @@ class IsolatedPool:
             worker.is_ready, self._failed_starts = True, 0
             return []
         worker.task = None
-        return [(task[1], pickle.loads(message))]  # noqa: S301 - made by our worker, on a pipe of its own
+        outcome = pickle.loads(message)  # noqa: S301 - made by our worker, on a pipe of its own
+        if isinstance(outcome, TrackFailure) and outcome.code == FailureCode.OUT_OF_MEMORY:
+            worker.restart()  # C++ code that an allocation failed in may be left in any state
+        return [(task[1], outcome)]
 
     def _count_failed_start(self, exit_code: int | None) -> None:
         self._failed_starts += 1
@@ -163,12 +186,20 @@ class IsolatedPool:
             )
 
 
+@dataclass(frozen=True)
+class _Limits:
+    """What one item may take."""
+
+    timeout_s: float
+    memory_mb: int | None
+
+
 class _Worker:
     """A process, replaced when it dies, with the only pipe to it and the task it holds."""
 
-    def __init__(self, context: Context, timeout_s: float) -> None:
+    def __init__(self, context: Context, limits: _Limits) -> None:
         self._context = context
-        self._timeout_s = timeout_s
+        self._limits = limits
         self._start()
 
     def _start(self) -> None:
@@ -178,7 +209,7 @@ class _Worker:
         self.connection, theirs = self._context.Pipe()
         parent_gone, self._lifeline = self._context.Pipe(duplex=False)
         self._process = self._context.Process(
-            target=_serve, args=(theirs, parent_gone, self._timeout_s), daemon=True
+            target=_serve, args=(theirs, parent_gone, self._limits), daemon=True
         )
         self._process.start()
         theirs.close()
@@ -227,24 +258,26 @@ def _give_next(worker: _Worker, function: Callable[[T], R], remaining: Iterator[
         return
 
 
-def _death(exit_code: int | None, timeout_s: float) -> TrackFailure:
+def _death(exit_code: int | None, limits: _Limits) -> TrackFailure:
     if exit_code == -signal.SIGALRM:
-        return TrackFailure(FailureCode.TIMED_OUT, f"stopped after {timeout_s:g} s")
+        return TrackFailure(FailureCode.TIMED_OUT, f"stopped after {limits.timeout_s:g} s")
     if exit_code is not None and exit_code < 0:
-        return TrackFailure(FailureCode.WORKER_DIED, f"killed by {signal.Signals(-exit_code).name}")
+        name = signal.Signals(-exit_code).name
+        return TrackFailure(FailureCode.WORKER_DIED, f"killed by {name}{DEATHS_BY_MEMORY.get(name, '')}")
     return TrackFailure(FailureCode.WORKER_DIED, f"ended with exit code {exit_code}")
 
 
-def _serve(connection: Connection, parent_gone: Connection, timeout_s: float) -> None:
+def _serve(connection: Connection, parent_gone: Connection, limits: _Limits) -> None:
     """Run in the worker: answer one task after the other until the parent closes the pipe."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     _die_with_parent(parent_gone)
     _use_one_thread()
+    _limit_memory(limits.memory_mb)
     with suppress(EOFError, OSError):  # the parent has gone
         connection.send_bytes(READY)
         while True:
             task = connection.recv_bytes()
-            signal.setitimer(signal.ITIMER_REAL, timeout_s)
+            signal.setitimer(signal.ITIMER_REAL, limits.timeout_s)
             outcome = _run(task)
             signal.setitimer(signal.ITIMER_REAL, 0)  # waiting for a slow consumer is not the task's time
             connection.send_bytes(outcome)
@@ -267,6 +300,13 @@ def _use_one_thread() -> None:
     threadpoolctl.threadpool_limits(1)  # for those that came with numpy, the main module or a preload
 
 
+def _limit_memory(memory_mb: int | None) -> None:
+    if memory_mb is not None:
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = memory_mb * 10**6 if hard == resource.RLIM_INFINITY else min(memory_mb * 10**6, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
 def _run(task: bytes) -> bytes:
     """Unpickle and call; the pickled outcome is a value or a TrackFailure."""
     try:
@@ -274,8 +314,12 @@ def _run(task: bytes) -> bytes:
         return pickle.dumps(function(item), pickle.HIGHEST_PROTOCOL)
     except TrackFailure as failure:
         return pickle.dumps(failure)
-    except MemoryError as error:
-        return pickle.dumps(TrackFailure(FailureCode.OUT_OF_MEMORY, str(error) or "out of memory"))
     except Exception as error:  # noqa: BLE001 - recorded as this track's failure, never a default value
-        message = f"{type(error).__name__}: {error}"
-        return pickle.dumps(TrackFailure(FailureCode.ANALYSIS_FAILED, message))
+        return pickle.dumps(_failure(error.with_traceback(None)))  # which held all that the function held
+
+
+def _failure(error: Exception) -> TrackFailure:
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or any(words in message for words in OUT_OF_MEMORY_WORDS):
+        return TrackFailure(FailureCode.OUT_OF_MEMORY, message)
+    return TrackFailure(FailureCode.ANALYSIS_FAILED, message)

@@ -1,6 +1,7 @@
 """Samples to 56 named numbers: rhythm, timbre and tonality (numpy in, numbers out), in two ways.
 
-`reference` calls the libraries that define the features; `fast` computes the same at a twentieth of the cost.
+`reference` has the libraries compute that define the features; `fast`, the default, computes the same at a
+twentieth of the cost. Tests and ``doctor`` judge one by the other.
 
 What belongs here: the features' definitions, their computation and what a column means. What does not:
 files, storage, orchestration. numba, essentia and librosa load with the first analysis, not with this
@@ -18,7 +19,7 @@ from audio_assets.features.extract import (
 )
 
 #: Modules that a forkserver loads once so that its workers need not.
-PRELOAD = ("audio_assets.features._essentia", "audio_assets.features.reference._librosa")
+PRELOAD = ("audio_assets.features._warm_up",)
 
 __all__ = [
     "EXTRACTOR_VERSION",

@@ -6,20 +6,19 @@ may decide otherwise than the reference. The same samples give the same bits on 
 
 What belongs here: one module a step, from spectra (`spectra`, `onset_scan`) to the families (`rhythm`,
 `spectral`, `tonal`). What does not: names and meaning of columns.
-
-numba keeps the compiled loops beside the modules (or in NUMBA_CACHE_DIR) and notices a change in the module
-that it compiles, but not in one whose functions that module calls. After editing `simd`, `fft`, `float32`
-or `lanes`, remove the cached files (``*.nbi``, ``*.nbc``) of this package.
 """
 
 from dataclasses import asdict
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_assets.features._numeric import SAMPLE_RATE_HZ
+from audio_assets.features.fast._compiled import compiled_once
 from audio_assets.features.fast.onset_scan import scan_onsets
+from audio_assets.features.fast.power_scan import scan_power
 from audio_assets.features.fast.rhythm import rhythm_features
-from audio_assets.features.fast.spectra import track_spectra
 from audio_assets.features.fast.spectral import spectral_features
 from audio_assets.features.fast.tonal import tonal_features
 from audio_assets.features.records import Columns
@@ -37,11 +36,36 @@ def feature_columns(samples: NDArray[np.float32]) -> Columns:
     -------
     dict of str to float or None
         As the reference's.
+
+    Raises
+    ------
+    KernelCacheError
+        If there is no folder to keep compiled code in.
     """
-    spectra = track_spectra(samples)
-    scan = scan_onsets(spectra)
+    warm()
+    return _feature_columns(samples)
+
+
+def _feature_columns(samples: NDArray[np.float32]) -> Columns:
+    power = scan_power(samples)
+    scan = scan_onsets(samples)
     return {
-        **asdict(rhythm_features(samples, spectra, scan)),
-        **asdict(spectral_features(spectra, scan)),
-        **asdict(tonal_features(spectra)),
+        **asdict(rhythm_features(samples, power, scan)),
+        **asdict(spectral_features(power, scan.inharmonicity)),
+        **asdict(tonal_features(samples, power)),
     }
+
+
+@cache
+def warm() -> None:
+    """Load everything that the first track of a process would wait for: kernels, tables, essentia.
+
+    On a machine's first use ever the kernels are compiled, which takes tens of seconds.
+    """
+    clicks = np.zeros(7 * SAMPLE_RATE_HZ, np.float32)
+    clicks[:: SAMPLE_RATE_HZ // 2] = 1  # long enough for beats that vote
+    compiled_once(lambda: _use(clicks))
+
+
+def _use(samples: NDArray[np.float32]) -> None:
+    _feature_columns(samples)

@@ -7,15 +7,15 @@ References
 .. [2] Zapata, Davies, Gómez. "Multi-feature beat tracking". IEEE/ACM TASLP 22(4), 2014.
 """
 
-import numba
 import numpy as np
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import ONE, ZERO
 
 ERROR_BINS = 40
 
 
-@numba.njit(cache=True)
+@kernel
 def beat_error_edges():  # type: ignore[no-untyped-def]
     """Upper edges of the 40 bins of relative beat errors, the outermost being half as wide, float32."""
     delta = np.float32(1 / (ERROR_BINS - 1))
@@ -31,7 +31,7 @@ def beat_error_edges():  # type: ignore[no-untyped-def]
     return edges
 
 
-@numba.njit(cache=True)
+@subroutine
 def nearest_tick(ticks, time, start):  # type: ignore[no-untyped-def]
     """Index of the tick nearest to a time, the earlier of two; those before `start` are farther."""
     best = start
@@ -40,7 +40,7 @@ def nearest_tick(ticks, time, start):  # type: ignore[no-untyped-def]
     return best
 
 
-@numba.njit(cache=True)
+@subroutine
 def beat_error_entropy(ticks, reference, edges):  # type: ignore[no-untyped-def]
     """Entropy in bits of the errors of `reference` beats relative to the intervals of `ticks`.
 
@@ -81,7 +81,7 @@ def beat_error_entropy(ticks, reference, edges):  # type: ignore[no-untyped-def]
     return entropy
 
 
-@numba.njit(cache=True)
+@subroutine
 def agreement(one, other, edges):  # type: ignore[no-untyped-def]
     """Information gain of beat errors between two sequences: log2(40) less the worse entropy, in bits."""
     if one.shape[0] < 2 or other.shape[0] < 2:
@@ -90,7 +90,7 @@ def agreement(one, other, edges):  # type: ignore[no-untyped-def]
     return np.float32(np.log2(float(ERROR_BINS)) - worst)
 
 
-@numba.njit(cache=True)
+@kernel
 def most_agreeing(candidates, edges):  # type: ignore[no-untyped-def]
     """Index of the beat sequence with the highest mean mutual agreement (Zapata, Davies, Gómez 2014).
 

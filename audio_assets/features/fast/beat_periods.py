@@ -11,11 +11,11 @@ References
 
 from functools import cache
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import ZERO, add_weighted, gaussian_density, normalize_sum, rayleigh
 
 #: Onset functions, 44100 / 512 values a second, are analysed in frames of 6 s every 1.5 s.
@@ -64,7 +64,7 @@ def dither_noise(count: int) -> NDArray[np.float32]:
     return noise
 
 
-@numba.njit(cache=True)
+@kernel
 def c_rand(count):  # type: ignore[no-untyped-def]
     """Draw the first numbers of C's rand() after srand(1): glibc's additive feedback generator.
 
@@ -92,7 +92,7 @@ def c_rand(count):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@subroutine
 def above_local_mean(values, half):  # type: ignore[no-untyped-def]
     """Half-wave rectified excess over the mean of 2·half + 1 values around; the ends repeat outwards."""
     size = values.shape[0]
@@ -109,7 +109,7 @@ def above_local_mean(values, half):  # type: ignore[no-untyped-def]
     return average
 
 
-@numba.njit(cache=True)
+@kernel
 def function_frames(function):  # type: ignore[no-untyped-def]
     """Frames of 512 values every 128 of the peaks of an onset function; the last is padded with zeros."""
     peaks = above_local_mean(function, SMOOTHING_HALF)
@@ -124,7 +124,7 @@ def function_frames(function):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def period_likelihoods(correlation, preference):  # type: ignore[no-untyped-def]
     """Likelihood of each beat period in each frame (Davies, Plumbley 2007): comb filters, threshold, range.
 
@@ -157,7 +157,7 @@ def period_likelihoods(correlation, preference):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def dither(likelihoods, noise):  # type: ignore[no-untyped-def]
     """Add noise of at most 0.0001 of the largest value, in place, so that silence has a period too."""
     peak = likelihoods.max()
@@ -168,7 +168,7 @@ def dither(likelihoods, noise):  # type: ignore[no-untyped-def]
             likelihoods[t, i] = np.float32(np.float64(likelihoods[t, i]) + added)
 
 
-@numba.njit(cache=True)
+@kernel
 def likeliest_periods(likelihoods, preference, transitions):  # type: ignore[no-untyped-def]
     """Viterbi path through the beat periods.
 

@@ -8,10 +8,10 @@ References
 
 from functools import cache
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.beat_agreement import beat_error_edges, most_agreeing
 from audio_assets.features.fast.beat_periods import (
     dither,
@@ -109,7 +109,7 @@ def follow_beats(function: NDArray[np.float32], factor: int, drawn: int) -> tupl
     return beats_s, used
 
 
-@numba.njit(cache=True)
+@kernel
 def normalized_function(function, factor):  # type: ignore[no-untyped-def]
     """Scale to maximum 1 and interpolate linearly by a factor of 1 or 2."""
     peak = function.max()
@@ -130,7 +130,7 @@ def interval_density(factor: int) -> NDArray[np.float32]:
     return gaussian_density(float(INTERVAL_STD_S), float(RESOLUTION_S), 0.01 / factor)
 
 
-@numba.njit(cache=True)
+@subroutine
 def beat_hazard(period_s, gaussian, states):  # type: ignore[no-untyped-def]
     """Log probabilities of a beat and of none after each time since the last beat, times alpha.
 
@@ -166,7 +166,7 @@ def beat_hazard(period_s, gaussian, states):  # type: ignore[no-untyped-def]
     return beat, wait
 
 
-@numba.njit(cache=True)
+@kernel
 def decode_beats(function, periods_s, period_ends_s, gaussian):  # type: ignore[no-untyped-def]
     """Beat times by a hidden Markov model of the time since the last beat (Degara et al. 2012).
 
@@ -225,7 +225,7 @@ def decode_beats(function, periods_s, period_ends_s, gaussian):  # type: ignore[
     return trace_beats(sources, np.argmin(old))
 
 
-@numba.njit(cache=True)
+@subroutine
 def finite_span(values):  # type: ignore[no-untyped-def]
     """First index of a finite value and the index after the last."""
     first, last = values.shape[0], 0
@@ -235,7 +235,7 @@ def finite_span(values):  # type: ignore[no-untyped-def]
     return first, last
 
 
-@numba.njit(cache=True)
+@subroutine
 def trace_beats(sources, state):  # type: ignore[no-untyped-def]
     """Follow the states backwards from the last frame's; state 0 is a beat."""
     beats = np.empty(sources.shape[0], np.float32)

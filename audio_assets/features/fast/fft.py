@@ -20,10 +20,10 @@ References
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.simd import convert, load, spread, square_root, store, weave_high, weave_low
 
 #: Frames transformed together.
@@ -67,7 +67,7 @@ def split_roots(size: int, dtype: Any) -> NDArray[Any]:
     return np.stack([np.cos(angle), -np.sin(angle)], axis=1).ravel().astype(dtype)
 
 
-@numba.njit(cache=True)
+@subroutine
 def times(re, im, roots, k):  # type: ignore[no-untyped-def]
     """Complex vector times the root at place k of a table."""
     root_re = spread(roots[k], 8)
@@ -75,7 +75,7 @@ def times(re, im, roots, k):  # type: ignore[no-untyped-def]
     return re * root_re - im * root_im, re * root_im + im * root_re
 
 
-@numba.njit(cache=True)
+@subroutine
 def butterfly(ar, ai, br, bi, cr, ci, dr, di):  # type: ignore[no-untyped-def]
     """Fourier transform of four complex vectors."""
     sr, si, tr, ti = ar + cr, ai + ci, ar - cr, ai - ci
@@ -83,7 +83,7 @@ def butterfly(ar, ai, br, bi, cr, ci, dr, di):  # type: ignore[no-untyped-def]
     return sr + ur, si + ui, tr + vi, ti - vr, sr - ur, si - ui, tr - vi, ti + vr
 
 
-@numba.njit(cache=True)
+@subroutine
 def sample_pair(tile, places, window, s):  # type: ignore[no-untyped-def]
     """Windowed samples s and s + 1 of the eight frames that start in the columns of a tile."""
     even = convert(load(tile, places[s], 8), window[0]) * spread(window[s], 8)
@@ -91,14 +91,14 @@ def sample_pair(tile, places, window, s):  # type: ignore[no-untyped-def]
     return even, odd
 
 
-@numba.njit(cache=True)
+@subroutine
 def store_pair(z, place, re, im):  # type: ignore[no-untyped-def]
     """Write a complex vector."""
     store(z, place, re)
     store(z, place + WIDTH, im)
 
 
-@numba.njit(cache=True)
+@subroutine
 def first_stage(tile, places, window, roots, z):  # type: ignore[no-untyped-def]
     """Window, pack, and radix-8 step into eight parts; part j will hold coefficients j, j + 8, j + 16, ..."""
     eighth = len(window) // 16
@@ -144,7 +144,7 @@ def first_stage(tile, places, window, roots, z):  # type: ignore[no-untyped-def]
         store_pair(z, place + 7 * part, hr, hi)
 
 
-@numba.njit(cache=True)
+@subroutine
 def load_butterfly(x, place, step):  # type: ignore[no-untyped-def]
     """Radix-4 butterfly of complex vectors `step` numbers apart."""
     return butterfly(
@@ -159,7 +159,7 @@ def load_butterfly(x, place, step):  # type: ignore[no-untyped-def]
     )
 
 
-@numba.njit(cache=True)
+@subroutine
 def stage(x, y, length, stride, roots, offset):  # type: ignore[no-untyped-def]
     """Radix-4 step of `stride` interleaved transforms of `length`, from x to y."""
     quarter = length // 4
@@ -179,7 +179,7 @@ def stage(x, y, length, stride, roots, offset):  # type: ignore[no-untyped-def]
             store_pair(y, place + 3 * out, dr, di)
 
 
-@numba.njit(cache=True)
+@subroutine
 def last_four(x, y, size):  # type: ignore[no-untyped-def]
     """Radix-4 step that ends a transform: no twiddle factors."""
     step = size // 4 * STEP
@@ -191,7 +191,7 @@ def last_four(x, y, size):  # type: ignore[no-untyped-def]
         store_pair(y, place + 3 * step, dr, di)
 
 
-@numba.njit(cache=True)
+@subroutine
 def last_two(x, y, size):  # type: ignore[no-untyped-def]
     """Radix-2 step that ends a transform whose size is no power of 4."""
     half = size // 2 * STEP
@@ -201,7 +201,7 @@ def last_two(x, y, size):  # type: ignore[no-untyped-def]
         store(y, place + half, a - b)
 
 
-@numba.njit(cache=True)
+@subroutine
 def transform_part(x, y, size, roots, offset):  # type: ignore[no-untyped-def]
     """Complex transform of x, in place; y is scratch of the same length."""
     length = size
@@ -222,7 +222,7 @@ def transform_part(x, y, size, roots, offset):  # type: ignore[no-untyped-def]
         x[:] = y
 
 
-@numba.njit(cache=True)
+@subroutine
 def transform(tile, places, window, roots, z, scratch):  # type: ignore[no-untyped-def]
     """Packed complex transform of eight windowed frames; z holds eight parts (`first_stage`)."""
     first_stage(tile, places, window, roots, z)
@@ -232,14 +232,14 @@ def transform(tile, places, window, roots, z, scratch):  # type: ignore[no-untyp
         transform_part(part, scratch, eighth, roots, 14 * eighth)
 
 
-@numba.njit(cache=True)
+@subroutine
 def coefficient(z, eighth, k):  # type: ignore[no-untyped-def]
     """Complex vector k of a packed transform in eight parts."""
     place = ((k % 8) * eighth + k // 8) * STEP
     return load(z, place, 8), load(z, place + WIDTH, 8)
 
 
-@numba.njit(cache=True)
+@subroutine
 def split_power(z, size, roots, bins, power):  # type: ignore[no-untyped-def]
     """Power spectrum of real frames from their packed transform.
 
@@ -271,7 +271,7 @@ def split_power(z, size, roots, bins, power):  # type: ignore[no-untyped-def]
             store(power, (size - k) * WIDTH, convert(re * re + im * im, np.float32(0)))
 
 
-@numba.njit(cache=True)
+@subroutine
 def transpose_8(x, place_x, step_x, y, place_y, step_y):  # type: ignore[no-untyped-def]
     """Eight rows of eight numbers to eight columns: three perfect shuffles."""
     a, b = load(x, place_x, 8), load(x, place_x + step_x, 8)
@@ -291,7 +291,7 @@ def transpose_8(x, place_x, step_x, y, place_y, step_y):  # type: ignore[no-unty
     store(y, place_y + 7 * step_y, h)
 
 
-@numba.njit(cache=True)
+@subroutine
 def shuffle(a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     """Perfect shuffle of eight vectors."""
     return (
@@ -300,37 +300,47 @@ def shuffle(a, b, c, d, e, f, g, h):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
-@numba.njit(cache=True)
-def tile_columns(frame_size, hop):  # type: ignore[no-untyped-def]
-    """Hops that eight frames reach over, in full vectors."""
-    return WIDTH * (1 + -(-(frame_size - hop) // (hop * WIDTH)))
+@cache
+def tile_layout(frame_size: int, hop: int) -> tuple[int, NDArray[np.int64]]:
+    """How eight overlapping frames lie in a tile.
+
+    Returns
+    -------
+    columns : int
+        Hops that eight frames reach over, in full vectors.
+    places : ndarray of int64, shape (frame_size,)
+        Where the samples of the first frame are found; each later frame lies one place further on.
+    """
+    columns = WIDTH * (1 + -(-(frame_size - hop) // (hop * WIDTH)))
+    sample = np.arange(frame_size)
+    return columns, sample % hop * columns + sample // hop
 
 
-@numba.njit(cache=True)
-def sample_places(frame_size, hop):  # type: ignore[no-untyped-def]
-    """Where in a tile the samples of a frame are found."""
-    columns = tile_columns(frame_size, hop)
-    return np.array([s % hop * columns + s // hop for s in range(frame_size)])
+def samples_read(frame_size: int, hop: int, frames: int) -> int:
+    """Count the samples that the transform of a multiple of eight frames reads, used or not."""
+    columns, _ = tile_layout(frame_size, hop)
+    return (frames - WIDTH + columns) * hop
 
 
-@numba.njit(cache=True)
+@subroutine
 def cut_tile(signal, start, hop, columns, tile):  # type: ignore[no-untyped-def]
-    """Transpose the signal: sample `start` + c · hop + r goes to row r, column c of the tile."""
+    """Transpose the signal: sample start + c · hop + r goes to row r, column c of the tile."""
     for column in range(0, columns, WIDTH):
         for row in range(0, hop, WIDTH):
             transpose_8(signal, start + column * hop + row, hop, tile, row * columns + column, columns)
 
 
-@numba.njit(cache=True)
-def power_in_lanes(signal, start, hop, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
+@kernel
+def power_in_lanes(signal, hop, columns, places, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
     """Power spectra of overlapping frames, sixteen frames side by side.
 
     Parameters
     ----------
-    signal : ndarray of float32, shape (n,)
-        Long enough for all frames of the last block and one hop more than these need.
-    start, hop : int
-        Frame i starts at sample start + i · hop.
+    signal : ndarray of float32, shape (`samples_read`,)
+    hop : int
+        Frame i starts at sample i · hop.
+    columns, places
+        `tile_layout`.
     window : ndarray of float32 or float64, shape (size,)
         Its type is the precision of the transform.
     stage_roots, split_roots : ndarray, flat
@@ -339,15 +349,13 @@ def power_in_lanes(signal, start, hop, window, stage_roots, split_roots, out):  
         Written: bin k of frame i is ``out[i // 16, k, i % 16]``.
     """
     size = len(window) // 2
-    columns = tile_columns(len(window), hop)
-    places = sample_places(len(window), hop)
     tile = np.empty(hop * columns, np.float32)
     z = np.empty(size * STEP, window.dtype)
     scratch = np.empty(size // 8 * STEP, window.dtype)
     power = np.empty((size + 1) * WIDTH, np.float32)
     flat = out.reshape(out.size)
     for block in range(2 * len(out)):
-        cut_tile(signal, start + block * WIDTH * hop, hop, columns, tile)
+        cut_tile(signal, block * WIDTH * hop, hop, columns, tile)
         transform(tile, places, window, stage_roots, z, scratch)
         split_power(z, size, split_roots, size + 1, power)
         place = block // 2 * (size + 1) * 16 + block % 2 * WIDTH
@@ -355,21 +363,19 @@ def power_in_lanes(signal, start, hop, window, stage_roots, split_roots, out):  
             store(flat, place + k * 16, load(power, k * WIDTH, 8))
 
 
-@numba.njit(cache=True)
-def magnitudes_in_rows(signal, start, hop, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
+@kernel
+def magnitudes_in_rows(signal, hop, columns, places, window, stage_roots, split_roots, out):  # type: ignore[no-untyped-def]
     """Magnitude spectra of overlapping frames, a frame in each row.
 
     Parameters
     ----------
-    signal, start, hop, window, stage_roots, split_roots
+    signal, hop, columns, places, window, stage_roots, split_roots
         As `power_in_lanes`.
     out : ndarray of float32, shape (a multiple of 8, bins)
         Written; bins ≤ size // 2 + 1.
     """
     size = len(window) // 2
     bins = out.shape[1]
-    columns = tile_columns(len(window), hop)
-    places = sample_places(len(window), hop)
     tile = np.empty(hop * columns, np.float32)
     z = np.empty(size * STEP, window.dtype)
     scratch = np.empty(size // 8 * STEP, window.dtype)
@@ -377,7 +383,7 @@ def magnitudes_in_rows(signal, start, hop, window, stage_roots, split_roots, out
     flat = out.reshape(out.size)
     whole = bins // WIDTH * WIDTH
     for block in range(len(out) // WIDTH):
-        cut_tile(signal, start + block * WIDTH * hop, hop, columns, tile)
+        cut_tile(signal, block * WIDTH * hop, hop, columns, tile)
         transform(tile, places, window, stage_roots, z, scratch)
         split_power(z, size, split_roots, bins, power)
         for k in range(0, bins * WIDTH, WIDTH):

@@ -5,9 +5,10 @@ What belongs here: what more than one of the beat tracker's modules needs. What 
 
 from functools import cache
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
+
+from audio_assets.features.fast._compiled import kernel, subroutine
 
 ZERO = np.float32(0)
 
@@ -16,14 +17,14 @@ ONE = np.float32(1)
 EPSILON = np.float32(np.finfo(np.float32).eps)
 
 
-@numba.njit(cache=True)
+@subroutine
 def add_weighted(total, values, weight):  # type: ignore[no-untyped-def]
     """Add weight · values to `total`, in place."""
     for k in range(total.shape[0]):
         total[k] += values[k] * weight
 
 
-@numba.njit(cache=True)
+@kernel
 def normalize_sum(values):  # type: ignore[no-untyped-def]
     """Divide non-negative values by their sum, in place; zeros stay."""
     total = ZERO

@@ -9,9 +9,9 @@ meaning (they come as arguments), peaks (`peaks`).
 
 import math
 
-import numba
 import numpy as np
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.simd import (
     convert,
     larger,
@@ -30,7 +30,7 @@ LANES = 16
 CHUNK = 41
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def mel_bands(lanes, first_bin, length, weights, mel):  # type: ignore[no-untyped-def]
     """Weighted sums over the bins of each mel band.
 
@@ -61,7 +61,7 @@ def mel_bands(lanes, first_bin, length, weights, mel):  # type: ignore[no-untype
                 mel[block * LANES + lane, m] = column[lane]
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def centroids(lanes, bin_hz, out):  # type: ignore[no-untyped-def]
     """Magnitude-weighted mean frequency of each frame, 0 for a frame of zeros.
 
@@ -96,7 +96,7 @@ def centroids(lanes, bin_hz, out):  # type: ignore[no-untyped-def]
             out[block * LANES + lane] = bin_hz * weighted[lane] / total[lane] if total[lane] > 0 else 0.0
 
 
-@numba.njit(cache=True)
+@kernel
 def band_extremes(lanes, edges, counts, peaks, valleys):  # type: ignore[no-untyped-def]
     """Mean magnitude of the strongest and of the weakest bins in each band [1]_.
 
@@ -143,7 +143,7 @@ def band_extremes(lanes, edges, counts, peaks, valleys):  # type: ignore[no-unty
                 valleys[block * LANES + lane, band] = mean_root(smallest, lane, end)
 
 
-@numba.njit(cache=True)
+@subroutine
 def insert_larger(kept, end, value):  # type: ignore[no-untyped-def]
     """Insert a vector into vectors that fall from first to last; the least of each lane drops out."""
     for place in range(0, end, LANES):
@@ -152,7 +152,7 @@ def insert_larger(kept, end, value):  # type: ignore[no-untyped-def]
         value = smaller(value, other)
 
 
-@numba.njit(cache=True)
+@subroutine
 def insert_smaller(kept, end, value):  # type: ignore[no-untyped-def]
     """Insert a vector into vectors that rise from first to last; the greatest of each lane drops out."""
     for place in range(0, end, LANES):
@@ -161,7 +161,7 @@ def insert_smaller(kept, end, value):  # type: ignore[no-untyped-def]
         value = larger(value, other)
 
 
-@numba.njit(cache=True)
+@subroutine
 def mean_root(kept, lane, end):  # type: ignore[no-untyped-def]
     """Mean of the square roots of one lane of vectors."""
     total = 0.0

@@ -6,11 +6,11 @@ itself (`onset_scan`).
 Sums on which beats hang run one after the other in float32, as in the reference.
 """
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import EPSILON, ONE, ZERO, add_weighted, rayleigh
 
 #: Weights of the frames around the target, the nearest first.
@@ -18,14 +18,20 @@ INFOGAIN_WEIGHTS = np.array([1 - i * 0.9 / 5 for i in range(5)]).astype(np.float
 
 INFOGAIN_LANES = 16
 
+#: Earlier frames that a value of the information gain looks back on.
+INFOGAIN_HISTORY = 10
+
 #: Longest period of the beat emphasis function, in frames of 512 samples (about 6 s).
 EMPHASIS_PERIODS = 512
+
+#: Values that are correlated in one call, which needs several times their memory.
+VALUES_AT_ONCE = 1 << 18
 
 #: The moving average of the beat emphasis function spans this many frames.
 EMPHASIS_SPAN = 17
 
 
-@numba.njit(cache=True)
+@kernel
 def rising(levels):  # type: ignore[no-untyped-def]
     """Half-wave rectified first difference; the first value is 0."""
     out = np.zeros_like(levels)
@@ -34,7 +40,7 @@ def rising(levels):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def rising_sum(bands):  # type: ignore[no-untyped-def]
     """Spectral flux in L1 norm of the rises only (Ellis 2007), bands in dB, shape (frames, bands)."""
     out = np.zeros(bands.shape[0], np.float32)
@@ -52,7 +58,7 @@ def amplitude_db(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.where(values < 1e-10, np.float32(-200), 2 * (np.float32(10) * np.log10(floored)))
 
 
-@numba.njit(cache=True)
+@kernel
 def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def]
     """Information gain between the five frames before and the five after (Hainsworth, Macleod 2003).
 
@@ -61,11 +67,12 @@ def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def
 
     Parameters
     ----------
-    magnitudes : ndarray of float32, shape (frames, bins)
+    magnitudes : ndarray of float32, shape (at least frames + 10, bins)
+        Row t + 10 is frame t; the ten rows before the first are those of earlier frames or zeros.
     low, high : int
         First bin and the one after the last.
     out : ndarray of float32, shape (frames,)
-        Written; value t is centred on frame t - 5. Frames before the first are silent.
+        Written; value t is centred on frame t - 5.
     """
     weights = INFOGAIN_WEIGHTS
     width = high - low
@@ -76,14 +83,12 @@ def information_gain(magnitudes, low, high, out):  # type: ignore[no-untyped-def
         before[:] = ZERO
         after[:] = ZERO
         for i in range(5):
-            if t - 10 + i >= 0:
-                add_weighted(before, magnitudes[t - 10 + i, low:high], weights[4 - i])
-            if t - 4 + i >= 0:
-                add_weighted(after, magnitudes[t - 4 + i, low:high], weights[i])
+            add_weighted(before, magnitudes[t + i, low:high], weights[4 - i])
+            add_weighted(after, magnitudes[t + 6 + i, low:high], weights[i])
         out[t] = log2_of_rises(before, after, products)
 
 
-@numba.njit(cache=True)
+@subroutine
 def log2_of_rises(before, after, products):  # type: ignore[no-untyped-def]
     """Σ max(0, log2(after / before)); 0 before counts as 1, 0 after as the float32 epsilon."""
     width = before.shape[0]
@@ -136,14 +141,17 @@ def unbiased_correlation(signals: NDArray[np.float32]) -> NDArray[np.float32]:
     length = signals.shape[1]
     lags = min(length, EMPHASIS_PERIODS)
     size = scipy.fft.next_fast_len(length + lags, real=True)
-    spectrum = scipy.fft.rfft(signals, size)
-    correlation = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), size)[:, :lags]
     out = np.zeros((len(signals), EMPHASIS_PERIODS), np.float32)
-    out[:, :lags] = correlation / np.arange(length, length - lags, -1, dtype=np.float32)
+    at_once = max(1, VALUES_AT_ONCE // size)
+    for first in range(0, len(signals), at_once):
+        spectrum = scipy.fft.rfft(signals[first : first + at_once], size)
+        correlation = scipy.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag), size)[:, :lags]
+        out[first : first + at_once, :lags] = correlation
+    out[:, :lags] /= np.arange(length, length - lags, -1, dtype=np.float32)
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def scale_to_unit_variance(bands):  # type: ignore[no-untyped-def]
     """Divide each column by its standard deviation, in place; sums run in float32, frame by frame."""
     frames, width = bands.shape
@@ -167,7 +175,7 @@ def scale_to_unit_variance(bands):  # type: ignore[no-untyped-def]
             bands[t, b] /= squares[b]
 
 
-@numba.njit(cache=True)
+@kernel
 def subtract_moving_average(bands):  # type: ignore[no-untyped-def]
     """Keep what exceeds the mean of a frame and the 16 that follow; the last one repeats beyond the end.
 
@@ -198,7 +206,7 @@ def subtract_moving_average(bands):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def comb_salience(correlation, preference):  # type: ignore[no-untyped-def]
     """Largest output of four-element comb filters over an autocorrelation (Davies, Plumbley 2007).
 
@@ -227,7 +235,7 @@ def comb_salience(correlation, preference):  # type: ignore[no-untyped-def]
     return out
 
 
-@numba.njit(cache=True)
+@kernel
 def weigh_bands(bands, weights, frames):  # type: ignore[no-untyped-def]
     """Σ weight · band over the bands that weigh at least as much as band 24.
 

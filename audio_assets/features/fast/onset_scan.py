@@ -11,23 +11,34 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
-from audio_assets.features.fast import fft
+from audio_assets.features.fast import fft, spectra
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.fft import coefficient, cut_tile, times, transform, transpose_8
 from audio_assets.features.fast.lanes import LANES
 from audio_assets.features.fast.onset_functions import (
+    INFOGAIN_HISTORY,
     amplitude_db,
     beat_emphasis,
     information_gain,
     rising,
     rising_sum,
 )
+from audio_assets.features.fast.peaks import inharmonicities
 from audio_assets.features.fast.simd import convert, spread, store
-from audio_assets.features.fast.spectra import BINS, EDGE, FRAME, HOP, Spectra, normalized_window, roots
+from audio_assets.features.fast.spectra import (
+    BINS,
+    FRAME,
+    HOP,
+    blocks,
+    normalized_window,
+    roots,
+    rounded_up,
+    stretch,
+)
 
 #: Length of the packed transform.
 HALF = 1024
@@ -40,6 +51,12 @@ WIDE = HISTORY + LANES
 #: Bins of 40 Hz and 5 kHz, the range of the information gain.
 INFOGAIN_BINS = (2, 233)
 
+#: Lowest frequency and number of peaks that the inharmonicity looks at.
+FIRST_PEAK_HZ = 20
+MOST_PEAKS = 50
+
+BIN_HZ = SAMPLE_RATE_HZ / FRAME
+
 EMPHASIS_BANDS = 40
 
 MEL_BANDS = 40
@@ -51,8 +68,8 @@ class OnsetScan:
 
     Parameters
     ----------
-    magnitudes : ndarray of float32, shape (whole frames, 1025)
-        Magnitude spectra at hop 512, from the first sample on.
+    inharmonicity : ndarray of float64, shape (whole frames,)
+        At hop 512, from the first sample on; -1 for a frame with fewer than two peaks.
     mel : ndarray of float32, shape (whole frames at hop 1024, 40)
         Energies in 40 mel bands up to 22,050 Hz.
     functions : dict of str to ndarray of float32
@@ -60,55 +77,81 @@ class OnsetScan:
         "complex" at hop 1024.
     """
 
-    magnitudes: NDArray[np.float32]
+    inharmonicity: NDArray[np.float64]
     mel: NDArray[np.float32]
     functions: dict[str, NDArray[np.float32]]
 
 
-def scan_onsets(spectra: Spectra) -> OnsetScan:
+def scan_onsets(samples: NDArray[np.float32]) -> OnsetScan:
     """Transform all frames once and derive the five onset detection functions of the beat tracker.
 
     Parameters
     ----------
-    spectra : Spectra
-        Of the track.
+    samples : ndarray of float32, shape (n,)
+        Mono at 44,100 Hz, at least 2048 samples.
 
     Returns
     -------
     OnsetScan
     """
-    length = spectra.length
+    length = len(samples)
     fine, coarse = frame_count(length, HOP), frame_count(length, 2 * HOP)
-    count = max(fine, 2 * coarse - 1)
-    rounded = -(-count // LANES) * LANES
-    magnitudes = np.empty((rounded, BINS), np.float32)
-    emphasis = np.empty((EMPHASIS_BANDS, rounded), np.float32)
-    complex_odf, levels = np.empty(coarse, np.float32), np.empty(coarse, np.float32)
-    low_mel, full_mel = np.empty((coarse, MEL_BANDS), np.float32), np.empty((coarse, MEL_BANDS), np.float32)
-    scan_frames(
-        spectra.padded,
-        EDGE,
+    whole_frames = 1 + (length - FRAME) // HOP
+    emphasis = np.empty((rounded_up(max(fine, 2 * coarse - 1), LANES), EMPHASIS_BANDS), np.float32)
+    complex_odf, levels = np.empty((2, coarse), np.float32)
+    low_mel, full_mel = np.empty((2, coarse, MEL_BANDS), np.float32)
+    infogain, inharmonicity = np.empty(fine, np.float32), np.empty(whole_frames)
+    magnitudes = np.zeros((INFOGAIN_HISTORY + spectra.BLOCK_FRAMES, BINS), np.float32)
+    tables: Any = scan_tables()
+    state = silent_past()
+    for first, count in blocks(len(emphasis)):
+        here, halved = slice(first, first + count), slice(first // 2, (first + count) // 2)
+        block = (complex_odf[halved], levels[halved], low_mel[halved], full_mel[halved])
+        signal = stretch(samples, first * HOP, fft.samples_read(FRAME, HOP, count))
+        scan_frames(signal, *tables, state, (magnitudes[INFOGAIN_HISTORY:], emphasis[here], *block))
+        information_gain(magnitudes, *INFOGAIN_BINS, infogain[here])
+        whole = inharmonicity[here]
+        inharmonicities(
+            magnitudes[INFOGAIN_HISTORY : INFOGAIN_HISTORY + len(whole)],
+            np.float32(BIN_HZ),
+            int(np.ceil(FIRST_PEAK_HZ / BIN_HZ)),
+            np.float32(SAMPLE_RATE_HZ / 2),
+            MOST_PEAKS,
+            whole,
+        )
+        magnitudes[:INFOGAIN_HISTORY] = magnitudes[count : count + INFOGAIN_HISTORY]
+        low_mel[halved] = amplitude_db(low_mel[halved])
+    return OnsetScan(
+        inharmonicity,
+        full_mel[: 1 + (length - FRAME) // (2 * HOP)],
+        {
+            "infogain": infogain,
+            "beat_emphasis": beat_emphasis(emphasis[:fine]),
+            "melflux": rising_sum(low_mel),
+            "rms": rising(levels),
+            "complex": complex_odf,
+        },
+    )
+
+
+@cache
+def scan_tables() -> tuple[Any, ...]:
+    """Everything of `scan_frames` that is the same for every track."""
+    return (
+        *fft.tile_layout(FRAME, HOP),
         normalized_window("hann", FRAME).astype(np.float64),
         *roots(FRAME, np.float64),
         gammatone_bank(),
         mel_bank(4000),
         mel_bank(SAMPLE_RATE_HZ / 2),
-        (magnitudes, emphasis, complex_odf, levels, low_mel, full_mel),
     )
-    infogain = np.empty(fine, np.float32)
-    information_gain(magnitudes, *INFOGAIN_BINS, infogain)
-    whole_frames = 1 + (length - FRAME) // HOP
-    return OnsetScan(
-        magnitudes[:whole_frames],
-        full_mel[: 1 + (length - FRAME) // (2 * HOP)],
-        {
-            "infogain": infogain,
-            "beat_emphasis": beat_emphasis(np.ascontiguousarray(emphasis[:, :fine].T)),
-            "melflux": rising_sum(amplitude_db(low_mel)),
-            "rms": rising(levels),
-            "complex": complex_odf,
-        },
-    )
+
+
+def silent_past() -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
+    """Magnitudes, cosines and sines as `polar_of_16` leaves them after silence."""
+    cosines = np.ones((BINS, WIDE), np.float32)
+    cosines[1::2] = -1
+    return np.zeros(BINS * WIDE, np.float32), cosines.ravel(), np.zeros(BINS * WIDE, np.float32)
 
 
 def frame_count(samples: int, hop: int) -> int:
@@ -178,7 +221,7 @@ def packed_bands(filters: NDArray[np.float32]) -> tuple[NDArray[Any], ...]:
     return np.array(first, np.uint32), np.array(fours, np.uint32), np.concatenate(weights)
 
 
-@numba.njit(cache=True)
+@subroutine
 def split_complex(z, roots, lane, re, im):  # type: ignore[no-untyped-def]
     """Spectra of eight real frames from their packed transform.
 
@@ -205,7 +248,7 @@ def split_complex(z, roots, lane, re, im):  # type: ignore[no-untyped-def]
         store(im, (HALF - k) * LANES + lane, convert(odd_im - even_im, single))
 
 
-@numba.njit(cache=True, fastmath={"contract", "nnan", "ninf", "nsz"})
+@subroutine(fastmath={"contract", "nnan", "ninf", "nsz"})
 def polar_of_16(re, im, power, magnitudes, cosines, sines):  # type: ignore[no-untyped-def]
     """Power, magnitude and unit phasor, which spares every arc tangent later.
 
@@ -237,7 +280,7 @@ def polar_of_16(re, im, power, magnitudes, cosines, sines):  # type: ignore[no-u
             sines[wide + HISTORY + q] = y * inverse
 
 
-@numba.njit(cache=True, fastmath={"contract", "nnan", "ninf", "nsz"})
+@subroutine(fastmath={"contract", "nnan", "ninf", "nsz"})
 def differences_of_16(magnitudes, cosines, sines, emphasis, totals):  # type: ignore[no-untyped-def]
     """Both phase-based onset functions: how far a bin is from where its phase was heading.
 
@@ -281,7 +324,7 @@ def differences_of_16(magnitudes, cosines, sines, emphasis, totals):  # type: ig
             totals[q] += np.sqrt(x * x + y * y)
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@subroutine(fastmath={"contract"})
 def bands_of_16(power, first, fours, weights, frame, out):  # type: ignore[no-untyped-def]
     """Σ weight · power in each band, of every second frame.
 
@@ -314,7 +357,7 @@ def bands_of_16(power, first, fours, weights, frame, out):  # type: ignore[no-un
             out[frame // 2 + lane, band] = sums[2 * lane]
 
 
-@numba.njit(cache=True)
+@subroutine
 def write_magnitudes(magnitudes, frame, out):  # type: ignore[no-untyped-def]
     """Turn the lanes into rows: out[frame + l, k]; `out` has room for all sixteen."""
     bins = HALF + 1
@@ -327,7 +370,7 @@ def write_magnitudes(magnitudes, frame, out):  # type: ignore[no-untyped-def]
         flat[(frame + lane) * bins + HALF] = magnitudes[HALF * WIDE + HISTORY + lane]
 
 
-@numba.njit(cache=True)
+@subroutine
 def level_of_16(power, totals):  # type: ignore[no-untyped-def]
     """Root of the summed power over the number of bins, of each lane (the reference's "rms")."""
     for q in range(LANES):
@@ -341,44 +384,44 @@ def level_of_16(power, totals):  # type: ignore[no-untyped-def]
         totals[q] = np.sqrt(totals[q]) / np.float32(HALF + 1)
 
 
-@numba.njit(cache=True)
-def scan_frames(signal, start, window, stage_roots, split_roots, gammatone, low_mel, full_mel, out):  # type: ignore[no-untyped-def]
+@kernel
+def scan_frames(  # type: ignore[no-untyped-def]
+    signal, columns, places, window, stage_roots, split_roots, gammatone, low_mel, full_mel, state, out
+):
     """One pass over the frames of 2048 samples every 512: all that beats and rhythm transform need of them.
 
     Transformed in float64, because the inharmonicity is relative to the lowest peak, however faint.
 
     Parameters
     ----------
-    signal : ndarray of float32, shape (n,)
-        n ≥ start + 512 · (frames + 17).
-    start : int
-        Where frame 0 starts.
+    signal : ndarray of float32, shape (`fft.samples_read`,)
+        From the first sample of the first frame on.
+    columns, places
+        `fft.tile_layout`.
     window : ndarray of float64, shape (2048,)
     stage_roots, split_roots : ndarray of float64, flat
         From `fft`, for 1024.
     gammatone : ndarray of float32, shape (40, 1025)
     low_mel, full_mel : tuple of (first, fours, weights)
         As `bands_of_16` takes them.
+    state : tuple of ndarray of float32, shape (1025 · 20,)
+        Magnitudes, cosines and sines that the frames before left behind; those of the last sixteen
+        frames when done.
     out : tuple of ndarray of float32
-        Written: magnitudes (frames, 1025), frames a multiple of 16; beat emphasis in bands (40, frames);
-        complex-domain difference and level of every second frame; its energies in both sets of mel bands.
+        Written: magnitudes (at least frames, 1025); beat emphasis in bands (frames, 40), frames a multiple
+        of 16; complex-domain difference and level of every second frame; its energies in both sets of
+        mel bands.
     """
     magnitudes_out, emphasis_out, complex_out, level_out, low_out, full_out = out
-    frames = magnitudes_out.shape[0]
+    magnitudes, cosines, sines = state
     size = (HALF + 1) * LANES
-    columns = fft.tile_columns(2 * HALF, HOP)
-    places = fft.sample_places(2 * HALF, HOP)
     tile = np.empty(HOP * columns, np.float32)
     z, scratch = np.empty(2 * 8 * HALF), np.empty(2 * HALF)
     re, im, power = np.empty(size, np.float32), np.empty(size, np.float32), np.empty(size, np.float32)
-    magnitudes = np.zeros((HALF + 1) * WIDE, np.float32)
-    cosines, sines = np.ones((HALF + 1) * WIDE, np.float32), np.zeros((HALF + 1) * WIDE, np.float32)
-    for k in range(1, HALF + 1, 2):  # before the first frame as in silence, see `polar_of_16`
-        cosines[k * WIDE : (k + 1) * WIDE] = np.float32(-1)
     totals = np.empty(LANES, np.float32)
-    for frame in range(0, frames, LANES):
+    for frame in range(0, emphasis_out.shape[0], LANES):
         for lane in range(0, LANES, 8):
-            cut_tile(signal, start + HOP * (frame + lane), HOP, columns, tile)
+            cut_tile(signal, HOP * (frame + lane), HOP, columns, tile)
             transform(tile, places, window, stage_roots, z, scratch)
             split_complex(z, split_roots, lane, re, im)
         polar_of_16(re, im, power, magnitudes, cosines, sines)
@@ -393,4 +436,7 @@ def scan_frames(signal, start, window, stage_roots, split_roots, gammatone, low_
             level_out[frame // 2 + lane] = totals[2 * lane]
         bands_of_16(power, low_mel[0], low_mel[1], low_mel[2], frame, low_out)
         bands_of_16(power, full_mel[0], full_mel[1], full_mel[2], frame, full_out)
-        emphasis_out[:, frame : frame + LANES] = np.dot(gammatone, emphasis.reshape(HALF + 1, LANES))
+        in_bands = np.dot(gammatone, emphasis.reshape(HALF + 1, LANES))
+        for lane in range(LANES):
+            for band in range(in_bands.shape[0]):
+                emphasis_out[frame + lane, band] = in_bands[band, lane]

@@ -6,17 +6,18 @@ What belongs here: finding, interpolating and choosing local maxima. What does n
 
 import math
 
-import numba
 import numpy as np
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.lanes import LANES
+from audio_assets.features.fast.ranks import select
 from audio_assets.features.fast.simd import larger, load, lowest_bit, spread, where_greater
 
 #: Smallest energy that float32 tells from 0 with some digits left.
 LEAST_ENERGY = 1e-40
 
 
-@numba.njit(cache=True)
+@kernel
 def prominent_peaks(lanes, frames, first, last, share, positions, heights):  # type: ignore[no-untyped-def]
     """Spectral peaks above a share of their frame's maximum, by parabolic interpolation [1]_.
 
@@ -71,14 +72,14 @@ def prominent_peaks(lanes, frames, first, last, share, positions, heights):  # t
     return count
 
 
-@numba.njit(cache=True)
+@subroutine
 def interpolated_peak(left, middle, right):  # type: ignore[no-untyped-def]
     """Vertex of the parabola through three neighbouring bins: offset in bins, height."""
     offset = np.float32(0.5) * ((left - right) / (left - np.float32(2) * middle + right))
     return offset, middle - np.float32(0.25) * (left - right) * offset
 
 
-@numba.njit(cache=True)
+@subroutine
 def spectral_peaks(spectrum, bin_hz, first, max_hz, threshold, hz, heights):  # type: ignore[no-untyped-def]
     """Local maxima of a magnitude spectrum, from low to high frequency, as essentia's SpectralPeaks.
 
@@ -144,7 +145,7 @@ def spectral_peaks(spectrum, bin_hz, first, max_hz, threshold, hz, heights):  # 
     return count
 
 
-@numba.njit(cache=True)
+@subroutine
 def peaks_among(spectrum, start, last):  # type: ignore[no-untyped-def]
     """Which of the 16 bins from `start` are above their left and not below their right neighbour, as bits."""
     found = np.uint64(0)
@@ -158,13 +159,15 @@ def peaks_among(spectrum, start, last):  # type: ignore[no-untyped-def]
     return found
 
 
-@numba.njit(cache=True)
+@subroutine
 def cut_to_strongest(hz, heights, count, most):  # type: ignore[no-untyped-def]
     """Keep the `most` highest of `count` peaks in place; of equal ones the lower. Returns how many stay."""
     if count <= most:
         return count
-    limit = np.partition(heights[:count], count - most)[count - most]
-    equal = most - np.count_nonzero(heights[:count] > limit)
+    limit = select(heights[:count].copy(), count - most)
+    equal = most
+    for i in range(count):
+        equal -= heights[i] > limit
     kept = 0
     for i in range(count):
         take = heights[i] > limit
@@ -178,7 +181,7 @@ def cut_to_strongest(hz, heights, count, most):  # type: ignore[no-untyped-def]
     return kept
 
 
-@numba.njit(cache=True)
+@subroutine
 def peak_inharmonicity(hz, heights):  # type: ignore[no-untyped-def]
     """Energy-weighted distance of the partials from multiples of the first [1]_.
 
@@ -208,7 +211,7 @@ def peak_inharmonicity(hz, heights):  # type: ignore[no-untyped-def]
     return deviation / energy if energy > LEAST_ENERGY else -1.0
 
 
-@numba.njit(cache=True)
+@kernel
 def inharmonicities(magnitudes, bin_hz, first, max_hz, most, out):  # type: ignore[no-untyped-def]
     """Inharmonicity of every frame over its first `most` peaks; -1 where there are fewer than two.
 

@@ -6,19 +6,20 @@ as arguments from `tonal`).
 
 import math
 
-import numba
 import numpy as np
 
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.peaks import cut_to_strongest, spectral_peaks
 
-#: 2^-e at place e, for the exponents of audible frequencies.
-POWERS_OF_2 = 2.0 ** -np.arange(16)
+#: Octaves below 440 Hz that no frequency is outside of, and 2^-e at place e + `LOWEST_OCTAVE`.
+LOWEST_OCTAVE = 8
+POWERS_OF_2 = 2.0 ** (LOWEST_OCTAVE - np.arange(16))
 
 #: Decibel of a magnitude's natural logarithm.
 DECIBEL = 20 / math.log(10)
 
 
-@numba.njit(cache=True)
+@kernel
 def hpcp_profiles(magnitudes, bin_hz, first, min_hz, split_hz, max_hz, threshold, most, out):  # type: ignore[no-untyped-def]
     """Harmonic pitch class profile of every frame, bin 0 = A (440 Hz), each frame of sum 1 [1]_.
 
@@ -71,28 +72,34 @@ def hpcp_profiles(magnitudes, bin_hz, first, min_hz, split_hz, max_hz, threshold
             out[row] /= total
 
 
-@numba.njit(cache=True)
+@subroutine
 def semitones_above_a(hz, out):  # type: ignore[no-untyped-def]
-    """Twelve times log2(hz / 440) of positive float32 frequencies.
+    """Twelve times log2(hz / 440) of positive float32 frequencies, rounded to float32 where essentia rounds.
 
-    With hz = 2^e · m and z = (m - 1) / (m + 1), log2(hz) = e + 2 atanh(z) / ln 2; the series of atanh ends at
-    z^15, an error below 1e-12. No function is called, so eight peaks are computed at once.
+    It rounds the ratio, its natural logarithm, the octaves and the semitones, which moves a peak by up to
+    5e-6 semitones. That shows where a pitch class has its energy from peaks half-way to the next: the weight
+    there is small and steep.
+
+    With ratio = 2^e · m and z = (m - 1) / (m + 1), ln(ratio) = e ln 2 + 2 atanh(z); the series of atanh ends
+    at z^15, an error below 1e-12. No function is called, so eight peaks are computed at once.
     """
-    bits = hz.view(np.int32)
-    scale = 24 / math.log(2)
-    reference = 12 * math.log2(440)
+    ratios = hz / np.float32(440)
+    bits = ratios.view(np.int32)
+    octave = math.log(2)
     for i in range(len(hz)):
         exponent = (bits[i] - 0x3F3504F3) >> 23  # the mantissa is in [sqrt(1/2), sqrt(2))
-        mantissa = np.float64(hz[i]) * np.float64(POWERS_OF_2[exponent])
+        mantissa = np.float64(ratios[i]) * np.float64(POWERS_OF_2[exponent + LOWEST_OCTAVE])
         z = (mantissa - 1) / (mantissa + 1)
         s = z * z
         series = 1 + s * (
             1 / 3 + s * (1 / 5 + s * (1 / 7 + s * (1 / 9 + s * (1 / 11 + s * (1 / 13 + s / 15)))))
         )
-        out[i] = 12.0 * exponent + scale * z * series - reference
+        logarithm = np.float32(exponent * octave + 2 * z * series)
+        octaves = np.float32(np.float64(logarithm) / octave)
+        out[i] = octaves * np.float32(12)
 
 
-@numba.njit(cache=True)
+@subroutine
 def cosines_of_distance(semitones, out):  # type: ignore[no-untyped-def]
     """Cosine of π times the distance to the nearest integer, 1 to 0; Taylor series, error below 1e-10."""
     for i in range(len(semitones)):
@@ -106,7 +113,7 @@ def cosines_of_distance(semitones, out):  # type: ignore[no-untyped-def]
         )
 
 
-@numba.njit(cache=True)
+@subroutine
 def whitened(heights, hz, envelope_db, step_hz):  # type: ignore[no-untyped-def]
     """Magnitudes of peaks relative to the spectral envelope, in place [1]_.
 
@@ -136,7 +143,7 @@ def whitened(heights, hz, envelope_db, step_hz):  # type: ignore[no-untyped-def]
         heights[i] = math.exp((level - hz[i] / 200) / DECIBEL)
 
 
-@numba.njit(cache=True)
+@kernel
 def key_profile(  # type: ignore[no-untyped-def]
     magnitudes, envelopes_db, step_hz, bin_hz, first, min_hz, max_hz, threshold, most, harmonics, out
 ):
@@ -179,7 +186,7 @@ def key_profile(  # type: ignore[no-untyped-def]
                     out[math.floor(notes[i] + 0.5) % 12] += weights[i] * energy
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def envelopes(magnitudes, first, weights, length, out):  # type: ignore[no-untyped-def]
     """Spectral envelope: the energy around a point, averaged with the energy itself as a further weight.
 

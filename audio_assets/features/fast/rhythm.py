@@ -13,16 +13,17 @@ References
 
 from functools import cache
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
+from audio_assets.features.fast._compiled import kernel
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.float32 import ZERO, add_weighted
 from audio_assets.features.fast.onset_scan import OnsetScan
-from audio_assets.features.fast.spectra import Spectra, normalized_window
+from audio_assets.features.fast.power_scan import PowerScan
+from audio_assets.features.fast.spectra import normalized_window, stretch
 from audio_assets.features.fast.tempo import onset_columns
 from audio_assets.features.records import RhythmFeatures
 from audio_assets.features.summaries import (
@@ -38,18 +39,21 @@ TRANSFORM_SIZE, TRANSFORM_HOP = 8, 4
 #: Around a beat, samples: where its onset is looked for, and what is analysed from there on.
 BEAT_SEARCH, BEAT_SIZE = 4410, 2206
 
+#: Beats whose samples are copied at a time.
+BEATS_AT_ONCE = 256
+
 #: A beat below this energy has no bands.
 AUDIBLE_ENERGY = np.float32(1e-10)
 
 
-def rhythm_features(samples: NDArray[np.float32], spectra: Spectra, scan: OnsetScan) -> RhythmFeatures:
+def rhythm_features(samples: NDArray[np.float32], power: PowerScan, scan: OnsetScan) -> RhythmFeatures:
     """Compute the 23 rhythm columns.
 
     Parameters
     ----------
     samples : ndarray of float32, shape (n,)
         Mono at 44,100 Hz, finite, at least one second, not silent.
-    spectra : Spectra
+    power : PowerScan
         Of the track.
     scan : OnsetScan
         Of the track.
@@ -62,7 +66,7 @@ def rhythm_features(samples: NDArray[np.float32], spectra: Spectra, scan: OnsetS
     beats_s = track_beats(scan.functions)
     intervals_s = np.diff(beats_s)
     return RhythmFeatures(
-        **onset_columns(spectra.log_mel_db),
+        **onset_columns(power.mean_rises_db, power.median_rises_db),
         **interval_columns(intervals_s),
         **histogram_columns(intervals_s),
         **rhythm_transform_columns(rhythm_transform(scan.mel, *transform_matrix(), TRANSFORM_HOP)),
@@ -79,7 +83,7 @@ def transform_matrix() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     return (np.cos(turn) * window).astype(np.float32), (np.sin(turn) * window).astype(np.float32)
 
 
-@numba.njit(cache=True, fastmath=True)
+@kernel(fastmath=True)
 def rhythm_transform(bands, window_cos, window_sin, hop):  # type: ignore[no-untyped-def]
     """Rhythm transform (Guaus, Herrera 2005): power spectra of the bands' differences, summed over bands.
 
@@ -141,13 +145,13 @@ def beat_loudness(
     starts = beat_starts(beats_s, len(samples))
     loudness = np.empty(len(starts), np.float32)
     ratios = np.empty((len(starts), len(BEAT_BANDS_HZ) - 1), np.float32)
-    if len(starts):
-        segments = np.empty((len(starts), BEAT_SIZE), np.float32)
-        window = normalized_window("blackmanharris62", BEAT_SIZE)
-        beat_segments(samples, starts, BEAT_SEARCH, window, segments)
-        edges = np.array(BEAT_BANDS_HZ) / (SAMPLE_RATE_HZ / 2) * (BEAT_SIZE // 2) + 0.5
-        spectrum = scipy.fft.rfft(segments).view(np.float32)
-        beat_energies(spectrum, edges.astype(np.int64), loudness, ratios)
+    window = normalized_window("blackmanharris62", BEAT_SIZE)
+    edges = np.array(BEAT_BANDS_HZ) / (SAMPLE_RATE_HZ / 2) * (BEAT_SIZE // 2) + 0.5
+    for first in range(0, len(starts), BEATS_AT_ONCE):
+        here = slice(first, first + BEATS_AT_ONCE)
+        around = np.array([stretch(samples, start, BEAT_SEARCH + BEAT_SIZE) for start in starts[here]])
+        spectrum = scipy.fft.rfft(beat_segments(around, BEAT_SEARCH, window)).view(np.float32)
+        beat_energies(spectrum, edges.astype(np.int64), loudness[here], ratios[here])
     return loudness, ratios
 
 
@@ -162,33 +166,35 @@ def beat_starts(beats_s: NDArray[np.float32], samples: int) -> NDArray[np.int64]
     return starts[ends <= samples]
 
 
-@numba.njit(cache=True)
-def beat_segments(samples, starts, search, window, out):  # type: ignore[no-untyped-def]
+@kernel
+def beat_segments(around, search, window):  # type: ignore[no-untyped-def]
     """Windowed segments that begin with the loudest sample of each beat's neighbourhood.
 
     Parameters
     ----------
-    samples : ndarray of float32, shape (n,)
-    starts : ndarray of int64, shape (beats,)
-        Where each neighbourhood begins.
+    around : ndarray of float32, shape (beats, search + size)
+        Samples from the beginning of each neighbourhood on.
     search : int
-        Its length in samples.
+        Length of a neighbourhood.
     window : ndarray of float32, shape (size,)
-    out : ndarray of float32, shape (beats, size)
-        Written.
+
+    Returns
+    -------
+    ndarray of float32, shape (beats, size)
     """
-    for beat in range(starts.shape[0]):
-        start = starts[beat]
+    out = np.empty((around.shape[0], window.shape[0]), np.float32)
+    for beat in range(around.shape[0]):
         best, loudest = 0, ZERO
         for i in range(search):
-            power = samples[start + i] * samples[start + i]
+            power = around[beat, i] * around[beat, i]
             if power > loudest:
                 best, loudest = i, power
         for i in range(window.shape[0]):
-            out[beat, i] = samples[start + best + i] * window[i]
+            out[beat, i] = around[beat, best + i] * window[i]
+    return out
 
 
-@numba.njit(cache=True)
+@kernel
 def beat_energies(spectrum, edges, energies, ratios):  # type: ignore[no-untyped-def]
     """Energy of each beat's spectrum, and the shares of its bands.
 

@@ -1,15 +1,17 @@
-"""Spectra that several features share, each made once a track.
+"""Spectra of a stretch of a track: what is common to all passes over it.
 
 Task: from mono samples at 44,100 Hz to power or magnitude spectra, frame by frame, in the two
 conventions that the features are defined in: librosa's (centred, zero-padded, periodic Hann, float64)
 and essentia's (frames from the first sample, symmetric windows normalised to sum 2, float32).
-`track_spectra` makes what more than one family needs; `onset_scan` makes the spectra at 2048 / 512 in
-essentia's convention.
+
+No pass ever holds the spectra of a whole track: they are made in `blocks` of frames, read while they are
+in the cache, and overwritten. Blocks begin at multiples of sixteen frames, so no number depends on their
+size.
 
 What does not belong here: the transform (`fft`), loops over bins (`lanes`), features.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -17,96 +19,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audio_assets.features.fast import fft
-from audio_assets.features.fast.lanes import LANES, mel_bands
+from audio_assets.features.fast.lanes import LANES
 
 FRAME = 2048
 HOP = 512
 BINS = FRAME // 2 + 1
 
-#: Zeros before the first sample: half the longest frame.
-EDGE = 2048
-
-#: Zeros after the last sample: frames are transformed by eights, so up to seven lie behind the end.
-TAIL = 16 * 4096
+#: Frames whose spectra are in memory at a time; a multiple of 16.
+BLOCK_FRAMES = 128
 
 #: Coefficients a0, a1, a2 of the cosine-sum windows w(n) = a0 - a1 cos(x) + a2 cos(2x), x = 2πn/(N-1).
 COSINE_SUMS = {"hann": (0.5, 0.5, 0.0), "blackmanharris62": (0.44959, 0.49364, 0.05677)}
 
-MEL_BANDS = 128
+
+def blocks(frames: int) -> Iterator[tuple[int, int]]:
+    """First frame and number of frames of consecutive blocks; the last is shorter."""
+    for first in range(0, frames, BLOCK_FRAMES):
+        yield first, min(BLOCK_FRAMES, frames - first)
 
 
-@dataclass(frozen=True)
-class Spectra:
-    """Spectra of one track.
+def rounded_up(frames: int, multiple: int) -> int:
+    """Next multiple."""
+    return -(-frames // multiple) * multiple
 
-    Parameters
-    ----------
-    length : int
-        Number of samples.
-    padded : ndarray of float32, shape (EDGE + length + TAIL,)
-        The samples with zeros on both sides.
-    frames : int
-        Number of librosa's centred frames.
-    lanes : ndarray of float32, shape (ceil(frames / 16), 1025, 16)
-        Their power (`librosa_lanes`).
-    log_mel_db : ndarray of float64, shape (frames, 128)
-        Their mel bands in dB (`log_mel`).
+
+def stretch(samples: NDArray[np.float32], start: int, count: int) -> NDArray[np.float32]:
+    """Cut `count` samples out of a track, with zeros before its beginning and after its end.
+
+    Only what reaches over an edge is copied (or is read-only, for which kernels are not compiled).
     """
-
-    length: int
-    padded: NDArray[np.float32]
-    frames: int
-    lanes: NDArray[np.float32]
-    log_mel_db: NDArray[np.float64]
-
-
-def track_spectra(samples: NDArray[np.float32]) -> Spectra:
-    """Make the spectra of one track.
-
-    Parameters
-    ----------
-    samples : ndarray of float32, shape (n,)
-        Mono at 44,100 Hz, at least 4096 samples.
-
-    Returns
-    -------
-    Spectra
-    """
-    signal = padded(samples)
-    frames = 1 + len(samples) // HOP
-    lanes = librosa_lanes(signal, frames)
-    return Spectra(len(samples), signal, frames, lanes, log_mel(lanes, frames))
+    inside = samples[max(0, start) : max(0, start + count)]
+    if len(inside) == count and inside.flags.writeable:
+        return inside
+    out = np.zeros(count, np.float32)
+    before = min(count, max(0, -start))
+    out[before : before + len(inside)] = inside
+    return out
 
 
-def padded(samples: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put `EDGE` zeros before a signal and `TAIL` zeros after it."""
-    return np.pad(samples, (EDGE, TAIL))
-
-
-def librosa_lanes(signal: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
+def librosa_lanes(samples: NDArray[np.float32], first: int, frames: int) -> NDArray[np.float32]:
     """Power spectrogram |librosa.stft|² with librosa's defaults, sixteen frames side by side.
 
     Parameters
     ----------
-    signal : ndarray of float32, shape (n,)
-        From `padded`.
-    frames : int
-        Number of frames; frame i is centred on the track's sample 512 · i.
+    samples : ndarray of float32, shape (n,)
+        The track.
+    first, frames : int
+        The frames wanted; frame i is centred on the track's sample 512 · i.
 
     Returns
     -------
     ndarray of float32, shape (ceil(frames / 16), 1025, 16)
-        Bin k of frame i is ``[i // 16, k, i % 16]``; zeros after the last frame. Transformed in float64,
-        because the weakest bins of a band, which the spectral contrast is about, drown in float32's rounding.
+        Bin k of frame first + i is ``[i // 16, k, i % 16]``; zeros after the last frame. Transformed in
+        float64, because the weakest bins of a band, which the spectral contrast is about, drown in float32's
+        rounding.
     """
     lanes = np.empty((-(-frames // LANES), BINS, LANES), np.float32)
-    fft.power_in_lanes(signal, EDGE - FRAME // 2, HOP, periodic_hann(), *roots(FRAME, np.float64), lanes)
+    count = fft.samples_read(FRAME, HOP, len(lanes) * LANES)
+    signal = stretch(samples, first * HOP - FRAME // 2, count)
+    tables = (*fft.tile_layout(FRAME, HOP), periodic_hann(), *roots(FRAME, np.float64))
+    fft.power_in_lanes(signal, HOP, *tables, lanes)
     lanes[-1, :, (frames - 1) % LANES + 1 :] = 0
     return lanes
 
 
 def essentia_rows(
-    signal: NDArray[np.float32],
+    samples: NDArray[np.float32],
     start: int,
     frame_size: int,
     hop: int,
@@ -118,10 +96,10 @@ def essentia_rows(
 
     Parameters
     ----------
-    signal : ndarray of float32, shape (n,)
-        From `padded`.
+    samples : ndarray of float32, shape (n,)
+        The track.
     start, frame_size, hop, frames : int
-        Frame i consists of `frame_size` samples of `signal` from sample start + i · hop on.
+        Frame i consists of `frame_size` samples from sample start + i · hop on; `start` may be negative.
     window : {'hann', 'blackmanharris62'}
         The symmetric window; it is scaled to sum 2, so that a full-scale sine has magnitude 1.
     bins : int
@@ -131,72 +109,13 @@ def essentia_rows(
     -------
     ndarray of float32, shape (frames, bins)
     """
-    rows = np.empty((-(-frames // fft.WIDTH) * fft.WIDTH, bins), np.float32)
+    rows = np.empty((rounded_up(frames, fft.WIDTH), bins), np.float32)
+    signal = stretch(samples, start, fft.samples_read(frame_size, hop, len(rows)))
     weights = normalized_window(window, frame_size)
-    fft.magnitudes_in_rows(signal, start, hop, weights, *roots(frame_size, np.float32), rows)
-    return rows[:frames]
-
-
-def log_mel(lanes: NDArray[np.float32], frames: int) -> NDArray[np.float64]:
-    """Mel spectrogram in dB, as librosa.power_to_db(librosa.feature.melspectrogram(...)) of 128 bands.
-
-    Parameters
-    ----------
-    lanes : ndarray of float32, shape (ceil(frames / 16), 1025, 16)
-        From `librosa_lanes`.
-    frames : int
-        Number of frames.
-
-    Returns
-    -------
-    ndarray of float64, shape (frames, 128)
-        Nothing lies more than 80 dB below the highest value of the track.
-    """
-    mel = np.empty((frames, MEL_BANDS), np.float32)
-    mel_bands(lanes, *mel_filters(), mel)
-    return clipped_db(mel)
-
-
-def clipped_db(power: NDArray[Any]) -> NDArray[np.float64]:
-    """Power in dB, at least -100 dB and at most 80 dB below the maximum (librosa.power_to_db's defaults)."""
-    decibel: NDArray[np.float64] = np.log(np.maximum(power, 1e-10), dtype=np.float64)
-    decibel *= 10 / np.log(10)
-    decibel.clip(decibel.max() - 80, None, out=decibel)
-    return decibel
-
-
-@cache
-def mel_filters() -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Triangular filters of 128 mel bands from 0 to 22,050 Hz, each of area 1 over Hz [1]_.
-
-    The mel scale is linear below 1000 Hz (200/3 Hz a mel), logarithmic above (27 mels from 1000 to 6400 Hz).
-
-    Returns
-    -------
-    first_bin, length : ndarray of int64, shape (128,)
-        First bin with a positive weight, number of such bins.
-    weights : ndarray of float32, shape (128, longest)
-        Weights from that bin on, zeros on the right.
-
-    References
-    ----------
-    .. [1] Slaney. "Auditory toolbox, version 2". Interval Research, technical report 1998-010.
-    """
-    top_mel = 15 + 27 * np.log(22_050 / 1000) / np.log(6.4)
-    mels = np.linspace(0, top_mel, MEL_BANDS + 2)
-    corners_hz = np.where(mels < 15, mels * 200 / 3, 1000 * np.exp(np.log(6.4) / 27 * (mels - 15)))
-    hz = np.arange(BINS) * (44_100 / FRAME)
-    left, centre, right = (corners_hz[i : i + MEL_BANDS, None] for i in range(3))
-    triangles = np.minimum((hz - left) / (centre - left), (right - hz) / (right - centre))
-    filters = np.maximum(0, triangles) * 2 / (right - left)
-    first_bin = (filters > 0).argmax(axis=1)
-    length = (filters > 0).sum(axis=1)
-    wide = np.pad(filters, ((0, 0), (0, length.max())))
-    return (
-        first_bin,
-        length,
-        np.array([wide[m, i : i + length.max()] for m, i in enumerate(first_bin)], np.float32),
+    fft.magnitudes_in_rows(
+        signal, hop, *fft.tile_layout(frame_size, hop), weights, *roots(frame_size, np.float32), rows
     )
+    return rows[:frames]
 
 
 def roots(frame_size: int, dtype: Any) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -7,13 +7,14 @@ References
 
 from functools import cache
 
-import numba
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ, mean, std
+from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.float32 import ZERO
+from audio_assets.features.fast.ranks import select
 from audio_assets.features.fast.spectra import HOP
 from audio_assets.features.records import Columns
 
@@ -26,20 +27,19 @@ START_BPM, MAX_BPM = 120, 320
 LAGS = 256
 
 
-def onset_columns(log_mel: NDArray[np.float64]) -> Columns:
-    """Onset strength and tempo."""
-    means, medians = onset_envelopes(log_mel)
-    strength = centred(means, len(log_mel))
+def onset_columns(mean_rises_db: NDArray[np.float32], median_rises_db: NDArray[np.float32]) -> Columns:
+    """Onset strength and tempo from the mean and median rises of `onset_envelopes`."""
+    strength = centred(mean_rises_db)
     return {
-        "tempo_bpm": tempo_bpm(centred(medians, len(log_mel))),
+        "tempo_bpm": tempo_bpm(centred(median_rises_db)),
         "onset_strength_mean": mean(strength),
         "onset_strength_std": std(strength),
     }
 
 
-def centred(rises: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    """Shift by the frame's half and the difference's lag, at the same length as the spectrogram."""
-    return np.concatenate([np.zeros(3, np.float32), rises])[:frames]
+def centred(rises: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shift by the frame's half and the difference's lag, at the length of the spectrogram."""
+    return np.concatenate([np.zeros(3, np.float32), rises])[: len(rises) + 1]
 
 
 def tempo_bpm(envelope: NDArray[np.float32]) -> float | None:
@@ -59,7 +59,7 @@ def tempo_bpm(envelope: NDArray[np.float32]) -> float | None:
         return None
     padded = np.pad(envelope, TEMPOGRAM_WINDOW // 2, mode="linear_ramp", end_values=0).astype(np.float64)
     bpm, log_prior = tempo_prior()
-    tempogram = mean_tempogram(padded, TEMPOGRAM_WINDOW)
+    tempogram = mean_tempogram(padded, padded[::-1].copy(), *tempogram_tables())
     scores = np.log1p(1e6 * np.maximum(tempogram, 0)) + log_prior[:LAGS]
     # no lag can score more than log1p(1e6) above its prior: mostly that settles the long ones
     if scores.max() <= np.log1p(1e6) + log_prior[LAGS]:
@@ -93,21 +93,18 @@ def whole_tempogram(padded: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean_of_windows
 
 
-@numba.njit(cache=True)
-def onset_envelopes(log_mel):  # type: ignore[no-untyped-def]
+@kernel
+def onset_envelopes(log_mel, means, medians):  # type: ignore[no-untyped-def]
     """Mean and median over mel bands of the rise in dB since the previous frame.
 
     Parameters
     ----------
-    log_mel : ndarray of float32, shape (frames, bands)
-
-    Returns
-    -------
-    tuple of two ndarrays of float32, shape (frames - 1,)
+    log_mel : ndarray of float64, shape (frames, bands)
+        Levels in dB.
+    means, medians : ndarray of float32, shape (frames - 1,)
+        Written.
     """
     frames, bands = log_mel.shape
-    means = np.empty(frames - 1, np.float32)
-    medians = np.empty(frames - 1, np.float32)
     rises = np.empty(bands, np.float32)
     for t in range(frames - 1):
         total = ZERO
@@ -120,10 +117,9 @@ def onset_envelopes(log_mel):  # type: ignore[no-untyped-def]
                 total += rise
         means[t] = total / np.float32(bands)
         medians[t] = median_with_zeros(rises[:rising_bands], bands)
-    return means, medians
 
 
-@numba.njit(cache=True)
+@subroutine
 def median_with_zeros(positive, count):  # type: ignore[no-untyped-def]
     """Median of `count` values of which all but the given positive ones are 0."""
     upper = count // 2 - (count - positive.shape[0])
@@ -138,33 +134,8 @@ def median_with_zeros(positive, count):  # type: ignore[no-untyped-def]
     return (below + above) / np.float32(2)
 
 
-@numba.njit(cache=True)
-def select(values, rank):  # type: ignore[no-untyped-def]
-    """Find the value of a rank (0 = smallest) by Hoare's quickselect; `values` gets partitioned around it."""
-    low, high = 0, values.shape[0] - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while values[j] > pivot:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if rank <= j:
-            high = j
-        elif rank >= i:
-            low = i
-        else:
-            break
-    return values[rank]
-
-
-@numba.njit(cache=True, fastmath={"contract"})
-def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
+@kernel(fastmath={"contract"})
+def mean_tempogram(envelope, backwards, window, turn, tables):  # type: ignore[no-untyped-def]
     """Mean over time of the normalised local autocorrelation (tempogram) of an onset envelope.
 
     The product of two Hann windows is a sum of five cosines, so that with q[n] = x[t + n]·x[t + n + k] each
@@ -174,23 +145,17 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
     ----------
     envelope : ndarray of float64, shape (frames + size - 1,)
         Padded at both ends, so that window t starts at sample t.
-    size : int
-        Window length, periodic Hann; at least 256.
+    backwards : ndarray of float64
+        The same, reversed.
+    window, turn, tables : ndarray of float64
+        `tempogram_tables`.
 
     Returns
     -------
     ndarray of float64, shape (256,)
         Each window's autocorrelation is divided by its value at lag 0; silent windows count as 0.
     """
-    theta = 2 * np.pi / size
-    lag = np.arange(LAGS)
-    tables = np.empty(6 * LAGS)
-    tables[0:LAGS], tables[LAGS : 2 * LAGS] = np.cos(theta * lag), np.sin(theta * lag)
-    newest = theta * (size - 1 - lag)  # angle of the entering product
-    tables[2 * LAGS : 3 * LAGS], tables[3 * LAGS : 4 * LAGS] = np.cos(newest), np.sin(newest)
-    tables[4 * LAGS : 5 * LAGS], tables[5 * LAGS : 6 * LAGS] = np.cos(2 * newest), np.sin(2 * newest)
-    window = 0.5 - 0.5 * np.cos(theta * np.arange(size))
-    backwards = envelope[::-1].copy()
+    size = window.shape[0]
     loudest = np.max(envelope) ** 2
     sums = np.zeros(5 * LAGS)
     local = np.empty(LAGS)
@@ -199,7 +164,7 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
     for n in range(size):  # the first window, as if its values entered one by one
         add_products(sums, tables, envelope[n], backwards[envelope.shape[0] - 1 - n :], min(n + 1, LAGS))
         if n + 1 < size:
-            turn_back(sums, theta)
+            turn_back(sums, turn)
     for t in range(frames):
         correlate_windowed(sums, tables, local)
         if local[0] > 1e-7 * loudest:
@@ -210,7 +175,7 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
                 out += exact / exact[0]
         if t + 1 < frames:
             remove_products(sums, envelope[t], envelope[t : t + LAGS])
-            turn_back(sums, theta)
+            turn_back(sums, turn)
             newest_at = t + size
             add_products(
                 sums, tables, envelope[newest_at], backwards[envelope.shape[0] - 1 - newest_at :], LAGS
@@ -218,7 +183,29 @@ def mean_tempogram(envelope, size):  # type: ignore[no-untyped-def]
     return out / frames
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@cache
+def tempogram_tables() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Tables of `mean_tempogram`.
+
+    Returns
+    -------
+    window : ndarray, shape (689,)
+        Hann.
+    turn : ndarray, shape (4,)
+        cos and sin of θ and of 2θ.
+    tables : ndarray, shape (6 · 256,)
+        For each lag k cos and sin of θk, of θ(size - 1 - k), which is the angle of the entering product, and
+        of twice that.
+    """
+    theta = 2 * np.pi / TEMPOGRAM_WINDOW
+    window = 0.5 - 0.5 * np.cos(theta * np.arange(TEMPOGRAM_WINDOW))
+    newest = theta * (TEMPOGRAM_WINDOW - 1 - np.arange(LAGS))
+    angles = (theta * np.arange(LAGS), newest, 2 * newest)
+    turn = np.array([np.cos(theta), np.sin(theta), np.cos(2 * theta), np.sin(2 * theta)])
+    return window, turn, np.concatenate([part for angle in angles for part in (np.cos(angle), np.sin(angle))])
+
+
+@subroutine(fastmath={"contract"})
 def add_products(sums, tables, newest, before, lags):  # type: ignore[no-untyped-def]
     """Let the products of the newest value with those before it (itself first) enter the sums."""
     for k in range(lags):
@@ -230,7 +217,7 @@ def add_products(sums, tables, newest, before, lags):  # type: ignore[no-untyped
         sums[k + 4 * LAGS] += product * tables[k + 5 * LAGS]
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@subroutine(fastmath={"contract"})
 def remove_products(sums, oldest, after):  # type: ignore[no-untyped-def]
     """Let the products of the oldest value with those after it (itself first), at angle 0, leave the sums."""
     for k in range(LAGS):
@@ -240,10 +227,10 @@ def remove_products(sums, oldest, after):  # type: ignore[no-untyped-def]
         sums[k + 3 * LAGS] -= product
 
 
-@numba.njit(cache=True, fastmath={"contract"})
-def turn_back(sums, theta):  # type: ignore[no-untyped-def]
+@subroutine(fastmath={"contract"})
+def turn_back(sums, turn):  # type: ignore[no-untyped-def]
     """Move the origin of the angles on by one sample."""
-    c_1, s_1, c_2, s_2 = np.cos(theta), np.sin(theta), np.cos(2 * theta), np.sin(2 * theta)
+    c_1, s_1, c_2, s_2 = turn[0], turn[1], turn[2], turn[3]
     for k in range(LAGS):
         a, b = sums[k + LAGS], sums[k + 2 * LAGS]
         sums[k + LAGS], sums[k + 2 * LAGS] = a * c_1 + b * s_1, b * c_1 - a * s_1
@@ -251,7 +238,7 @@ def turn_back(sums, theta):  # type: ignore[no-untyped-def]
         sums[k + 3 * LAGS], sums[k + 4 * LAGS] = a * c_2 + b * s_2, b * c_2 - a * s_2
 
 
-@numba.njit(cache=True, fastmath={"contract"})
+@subroutine(fastmath={"contract"})
 def correlate_windowed(sums, tables, out):  # type: ignore[no-untyped-def]
     """Four times the autocorrelation of the Hann-windowed segment, from the sliding sums."""
     for k in range(LAGS):
@@ -261,7 +248,7 @@ def correlate_windowed(sums, tables, out):  # type: ignore[no-untyped-def]
         out[k] = (1 + 0.5 * c) * sums[k] - first + 0.5 * second
 
 
-@numba.njit(cache=True)
+@subroutine
 def direct_correlation(segment):  # type: ignore[no-untyped-def]
     """Autocorrelation for the lags 0 to 255 by its definition."""
     out = np.zeros(LAGS)

@@ -3,14 +3,13 @@
 Task and conventions are those of `audio_assets.features.reference.tonal`, whose functions call the
 libraries and are the oracle for these.
 
-What does not belong here: loops (`pitch_classes`, `peaks`), spectra (`spectra`).
+What does not belong here: loops (`pitch_classes`, `peaks`), spectra (`spectra`), chroma (`power_scan`).
 
 References
 ----------
-.. [1] Ellis. "Chroma feature analysis and synthesis". Columbia University, 2007. (chroma filters)
-.. [2] Gómez. "Tonal description of polyphonic audio for music content processing". INFORMS J. on Computing
+.. [1] Gómez. "Tonal description of polyphonic audio for music content processing". INFORMS J. on Computing
    18(3), 2006. (HPCP)
-.. [3] Faraldo, Jordà, Herrera. "A multi-profile method for key estimation in EDM". AES Semantic Audio, 2017.
+.. [2] Faraldo, Jordà, Herrera. "A multi-profile method for key estimation in EDM". AES Semantic Audio, 2017.
    (the key profiles "bgate")
 """
 
@@ -22,14 +21,10 @@ from numpy.typing import NDArray
 
 from audio_assets.features._numeric import SAMPLE_RATE_HZ
 from audio_assets.features.fast import pitch_classes
-from audio_assets.features.fast.peaks import prominent_peaks
-from audio_assets.features.fast.spectra import BINS, EDGE, FRAME, Spectra, essentia_rows
+from audio_assets.features.fast.power_scan import PowerScan
+from audio_assets.features.fast.spectra import blocks, essentia_rows
 from audio_assets.features.records import Columns, TonalFeatures
 from audio_assets.features.summaries import NO_KEY, chroma_columns, hpcp_columns, key_columns
-
-#: Tuning: peaks between these frequencies and above this share of a frame's highest bin.
-TUNING_BAND_HZ = (150.0, 4000.0)
-TUNING_SHARE = 0.1
 
 HPCP_FRAME = 4096
 HPCP_HOP = 2048
@@ -53,7 +48,7 @@ ENVELOPE_POINTS = 43
 #: Pitch classes below this share of the highest are no part of the key.
 KEY_GATE = 0.2
 
-#: Weight of the degrees of a scale from its tonic up, major and minor [3]_.
+#: Weight of the degrees of a scale from its tonic up, major and minor [2]_.
 KEY_PROFILES = np.array([
     [1.00, 0.00, 0.42, 0.00, 0.53, 0.37, 0.00, 0.77, 0.00, 0.38, 0.21, 0.30],
     [1.00, 0.00, 0.36, 0.39, 0.00, 0.38, 0.00, 0.74, 0.27, 0.00, 0.42, 0.23],
@@ -63,12 +58,14 @@ KEY_PROFILES = np.array([
 A_ABOVE_C = 9
 
 
-def tonal_features(spectra: Spectra) -> TonalFeatures:
+def tonal_features(samples: NDArray[np.float32], power: PowerScan) -> TonalFeatures:
     """Compute the 23 tonal columns.
 
     Parameters
     ----------
-    spectra : Spectra
+    samples : ndarray of float32, shape (n,)
+        Mono at 44,100 Hz, finite, at least one second, not silent.
+    power : PowerScan
         Of the track.
 
     Returns
@@ -77,103 +74,58 @@ def tonal_features(spectra: Spectra) -> TonalFeatures:
         As the reference's.
     """
     return TonalFeatures(
-        **chroma_columns(mean_chroma(spectra.lanes, spectra.frames)),
-        **hpcp_columns(hpcp(spectra.padded, spectra.length)),
-        **best_key(key_profile(spectra.padded, spectra.length)),
+        **chroma_columns(power.mean_chroma),
+        **hpcp_columns(hpcp(samples)),
+        **best_key(key_profile(samples)),
     )
 
 
-def mean_chroma(lanes: NDArray[np.float32], frames: int) -> NDArray[np.float64]:
-    """Chroma, each frame divided by its maximum, mean over frames; shape (12,), bin 0 is C."""
-    chroma = np.matmul(chroma_filters(tuning(lanes, frames)), lanes)
-    highest = chroma.max(axis=1, keepdims=True)
-    chroma /= np.where(highest < np.finfo(np.float32).tiny, np.float32(1), highest)
-    total: NDArray[np.float64] = chroma.sum(axis=(0, 2), dtype=np.float64)
-    return total / frames
-
-
-def tuning(lanes: NDArray[np.float32], frames: int) -> float:
-    """Deviation of the track from A = 440 Hz, in hundredths of a semitone (-0.5 to 0.49).
-
-    The most frequent deviation among the upper half (by power) of all prominent spectral peaks.
-    """
-    bin_hz = SAMPLE_RATE_HZ / FRAME
-    first, last = (int(np.ceil(hz / bin_hz)) for hz in TUNING_BAND_HZ)
-    last -= 1  # the upper end is not in the band
-    position = np.empty(frames * (last - first + 2) // 2, np.float32)
-    height = np.empty_like(position)
-    count = prominent_peaks(lanes, frames, first, last, TUNING_SHARE, position, height)
-    if count == 0:
-        return 0.0
-    position, height = position[:count], height[:count]
-    hz = (position[height >= np.median(height)] * bin_hz).astype(np.float32)
-    deviation = np.mod(12 * np.log2(hz / np.float32(440 / 16)), np.float32(1))
-    deviation[deviation >= 0.5] -= 1
-    counts, edges = np.histogram(deviation, np.linspace(-0.5, 0.5, 101))
-    return float(edges[counts.argmax()])
-
-
-@cache
-def chroma_filters(tuning_semitones: float) -> NDArray[np.float32]:
-    """Gaussian pitch class filters for a tuning [1]_, shape (12, 1025), bin 0 is C.
-
-    A filter is half a semitone wide, or half a bin where bins are wider; each bin's weights have norm 1 and
-    fade with the distance from octave 5 (two octaves: factor e^-0.5).
-    """
-    hz = np.arange(1, FRAME) * (SAMPLE_RATE_HZ / FRAME)
-    semitones = 12 * np.log2(hz / (440 * 2 ** (tuning_semitones / 12) / 16))
-    semitones = np.concatenate(([semitones[0] - 18], semitones))  # 0 Hz: one and a half octaves below bin 1
-    width = np.concatenate((np.maximum(np.diff(semitones), 1), [1]))
-    distance = np.remainder(semitones - np.arange(12)[:, None] + 6 + 120, 12) - 6
-    weights = np.exp(-0.5 * (2 * distance / width) ** 2)
-    weights /= np.linalg.norm(weights, axis=0)
-    weights *= np.exp(-0.5 * ((semitones / 12 - 5) / 2) ** 2)
-    return np.ascontiguousarray(np.roll(weights, -3, axis=0)[:, :BINS], np.float32)
-
-
-def hpcp(signal: NDArray[np.float32], length: int) -> NDArray[np.float64]:
-    """HPCP of every whole frame of a padded signal of `length` samples, shape (frames, 12); bin 0 is A."""
+def hpcp(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """HPCP of every whole frame of a track, shape (frames, 12); bin 0 is A."""
     bin_hz = SAMPLE_RATE_HZ / HPCP_FRAME
-    frames = 1 + (length - HPCP_FRAME) // HPCP_HOP
+    frames = 1 + (len(samples) - HPCP_FRAME) // HPCP_HOP
     bins = int(HPCP_BAND_HZ[1] / bin_hz) + SPARE_BINS
-    magnitudes = essentia_rows(signal, EDGE, HPCP_FRAME, HPCP_HOP, "blackmanharris62", frames, bins)
-    profiles = np.empty((len(magnitudes), 12))
-    pitch_classes.hpcp_profiles(
-        magnitudes,
-        np.float32(bin_hz),
-        int(np.ceil(HPCP_BAND_HZ[0] / bin_hz)),
-        HPCP_BAND_HZ[0],
-        HPCP_SPLIT_HZ,
-        np.float32(HPCP_BAND_HZ[1]),
-        np.float32(HPCP_THRESHOLD),
-        HPCP_PEAKS,
-        profiles,
-    )
+    profiles = np.empty((frames, 12))
+    for first, count in blocks(frames):
+        pitch_classes.hpcp_profiles(
+            essentia_rows(samples, first * HPCP_HOP, HPCP_FRAME, HPCP_HOP, "blackmanharris62", count, bins),
+            np.float32(bin_hz),
+            int(np.ceil(HPCP_BAND_HZ[0] / bin_hz)),
+            HPCP_BAND_HZ[0],
+            HPCP_SPLIT_HZ,
+            np.float32(HPCP_BAND_HZ[1]),
+            np.float32(HPCP_THRESHOLD),
+            HPCP_PEAKS,
+            profiles[first : first + count],
+        )
     return profiles
 
 
-def key_profile(signal: NDArray[np.float32], length: int) -> NDArray[np.float64]:
-    """Whitened pitch class profile of a padded signal, shape (12,); bin 0 is A; its scale has no meaning."""
+def key_profile(samples: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Whitened pitch class profile of a track, shape (12,); bin 0 is A; its scale has no meaning."""
     half = KEY_FRAME // 2
-    frames = -(-(length + half) // KEY_FRAME)  # centred on multiples of the frame, the last one padded
+    frames = -(-(len(samples) + half) // KEY_FRAME)  # centred on multiples of the frame, the last one padded
     first_bin, bin_count, _ = envelope_weights()
     bins = int((first_bin + bin_count).max())
-    magnitudes = essentia_rows(signal, EDGE - half, KEY_FRAME, KEY_FRAME, "hann", frames, bins)
     bin_hz = SAMPLE_RATE_HZ / KEY_FRAME
     profile = np.zeros(12)
-    pitch_classes.key_profile(
-        magnitudes,
-        envelopes_db(magnitudes),
-        ENVELOPE_STEP_HZ,
-        np.float32(bin_hz),
-        int(np.ceil(KEY_BAND_HZ[0] / bin_hz)),
-        KEY_BAND_HZ[0],
-        np.float32(KEY_BAND_HZ[1]),
-        np.float32(KEY_THRESHOLD),
-        KEY_PEAKS,
-        key_harmonics(),
-        profile,
-    )
+    for first, count in blocks(frames):
+        magnitudes = essentia_rows(
+            samples, first * KEY_FRAME - half, KEY_FRAME, KEY_FRAME, "hann", count, bins
+        )
+        pitch_classes.key_profile(
+            magnitudes,
+            envelopes_db(magnitudes),
+            ENVELOPE_STEP_HZ,
+            np.float32(bin_hz),
+            int(np.ceil(KEY_BAND_HZ[0] / bin_hz)),
+            KEY_BAND_HZ[0],
+            np.float32(KEY_BAND_HZ[1]),
+            np.float32(KEY_THRESHOLD),
+            KEY_PEAKS,
+            key_harmonics(),
+            profile,
+        )
     return profile
 
 

@@ -1,7 +1,8 @@
 """Importing this module makes numeric libraries that load later use one thread.
 
-A fork server preloads it before all others, because numba reads the environment once, when it is imported.
-It holds nothing else: nobody else wants this effect.
+Worker processes and benchmarks import it before all others, because OpenBLAS and numba read the environment
+once, when they load. It lies outside the packages, whose own imports would load numpy first, and holds
+nothing else: nobody else wants this effect.
 """
 
 import os

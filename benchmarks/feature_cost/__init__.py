@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/features.py`: clips, contenders, measurements, and how they are shown."""
