@@ -261,7 +261,7 @@ def test_a_gpu_that_is_too_small_gets_halves(checkpoint, heard):
 
 def test_batch_size_on_a_gpu_follows_its_memory(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 8 * 2**30), raising=False)
-    assert encoder._gpu_batch_size("cuda") == 16
+    assert encoder._gpu_batch_size("cuda") == 32
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 2**20), raising=False)
     assert encoder._gpu_batch_size("cuda") == 1
 

@@ -32,12 +32,12 @@ from audio_assets.embeddings.windows import EMBEDDING_DIM
 
 T = TypeVar("T")
 
-#: Windows in one pass on a CPU, for every backend: one costs 9 % more and eight 7 % more than four.
+#: Windows in one pass on a CPU, for every backend: one and eight cost 5 to 10 % more than four.
 CPU_PASS_WINDOWS = 4
-#: A generous estimate of what a window needs on a GPU, and the most windows in one pass there.
-GPU_BYTES_A_WINDOW = 256 * 2**20
+#: What a window is allowed on a GPU (50 MB were measured on a CPU), and the most windows in one pass there.
+GPU_BYTES_A_WINDOW = 128 * 2**20
 GPU_MOST_WINDOWS = 64
-# Passes that wait for a lane, so that none idles while the next track is being decoded.
+# Passes a lane, the running one included: none idles while the next track is being decoded.
 _PASSES_AHEAD = 2
 _TEXTS_A_PASS = 8
 
