@@ -36,13 +36,12 @@ def main() -> None:
         render_take(options.folder, _name(take), descriptions, take)
         log.info("take %d of %d is there", take + 1, options.takes)
     takes = [stretched(open_take(options.folder, _name(take))) for take in range(options.takes)]
-    processor = new_processor()
     torch.manual_seed(options.seed)
     recipe = Recipe(steps=options.steps, seed=options.seed)
-    training = Training(new_model(), processor.tokenizer, takes, descriptions, recipe)
+    training = Training(new_model(), new_processor().tokenizer, takes, descriptions, recipe)
     _train(training, options.folder / "state", recipe.steps)
     training.model.save_pretrained(options.output)
-    processor.save_pretrained(options.output)
+    new_processor().save_pretrained(options.output)  # not the one in use, which remembers how it padded
     log.info("written to %s", options.output)
 
 
