@@ -36,13 +36,12 @@ def main() -> None:
         render_take(options.folder, _name(take), descriptions, take)
         log.info("take %d of %d is there", take + 1, options.takes)
     takes = [stretched(open_take(options.folder, _name(take))) for take in range(options.takes)]
-    processor = new_processor()
     torch.manual_seed(options.seed)
     recipe = Recipe(steps=options.steps, seed=options.seed)
-    training = Training(new_model(), processor.tokenizer, takes, descriptions, recipe)
+    training = Training(new_model(), new_processor().tokenizer, takes, descriptions, recipe)
     _train(training, options.folder / "state", recipe.steps)
     training.model.save_pretrained(options.output)
-    processor.save_pretrained(options.output)
+    new_processor().save_pretrained(options.output)  # not the one in use, which remembers how it padded
     log.info("written to %s", options.output)
 
 
@@ -50,7 +49,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("folder", type=Path, help="spectrograms (100 MB a take) and state are kept here")
     parser.add_argument("--takes", type=int, default=4, help="tracks of each of the 504 combinations")
-    parser.add_argument("--steps", type=int, default=1600)
+    parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--output", type=Path, default=CHECKPOINT)
