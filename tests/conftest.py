@@ -30,6 +30,14 @@ def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def warm_kernels() -> None:
+    """Compile or load all kernels at once: a test that patches some must not leave an incomplete cache."""
+    from audio_assets.features.fast import warm
+
+    warm()
+
+
+@pytest.fixture(scope="session")
 def tracks(demo_library: Path) -> dict[str, Path]:
     """Demo tracks by file name, to copy into libraries of a test's own."""
     return {path.name: path for path in sorted((demo_library / "audio").rglob("*")) if path.is_file()}

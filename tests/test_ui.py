@@ -17,6 +17,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from programs import needs
 
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 
@@ -39,7 +40,7 @@ CLICK_MS = 30_000
 
 Camera = Callable[[str], None]
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on this machine")
+pytestmark = needs(None if CHROMIUM else "no chromium binary on this machine")
 
 
 @pytest.fixture
