@@ -77,7 +77,7 @@ def test_company_order_and_lanes_change_no_bit(load, heard, backend, precision, 
     expected = vectors(load(backend, precision), heard)
     monkeypatch.setattr(encoder, "_cores", lambda: 3)
     other = load(backend, precision)
-    assert other.lanes == 3
+    assert other.lanes == (3 if backend == "torch" else 1)
     for track, alone in zip(expected, heard, strict=True):
         np.testing.assert_array_equal(other.embed_log_mel(alone), track)
     order = np.random.default_rng(0).permutation(len(heard))

@@ -65,7 +65,8 @@ class ClapEncoder:
 
     Every pass through the model has the same number of windows, the last one being filled up, because another
     number may be rounded differently. So a vector depends neither on the tracks it shared a pass with nor
-    on how many there are. On a CPU each core is a lane of its own for one pass at a time.
+    on how many there are. torch on a CPU has a lane a core, each with one thread and one pass at a time;
+    everything else has one lane.
 
     Parameters
     ----------
@@ -107,9 +108,11 @@ class ClapEncoder:
         self.device = resolve_device(device) if backend == "torch" else "cpu"
         on_cpu = self.device == "cpu"
         self.batch_size = CPU_PASS_WINDOWS if on_cpu else batch_size or _gpu_batch_size(self.device)
-        self.lanes = _cores() if on_cpu else 1
+        lane_a_core = on_cpu and backend == "torch"
+        self.lanes = _cores() if lane_a_core else 1
         self._tower = self._load_tower(cache_dir.expanduser() / "openvino")
-        self._lanes = ThreadPoolExecutor(self.lanes, "clap", initializer=use_one_thread if on_cpu else None)
+        one_thread = use_one_thread if lane_a_core else None
+        self._lanes = ThreadPoolExecutor(self.lanes, "clap", initializer=one_thread)
 
     def embed_tracks(
         self, tracks: Iterable[tuple[T, npt.NDArray[np.float32]]]
@@ -171,7 +174,7 @@ class ClapEncoder:
             self.checkpoint,
             precision=self.precision,
             batch_size=self.batch_size,
-            lanes=self.lanes,
+            threads=_cores(),
             cache_dir=cache_dir,
         )
 

@@ -9,7 +9,6 @@ OpenVINO is imported inside functions: without the extra everything else works.
 import re
 import sys
 import tempfile
-import threading
 import warnings
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,8 @@ class OpenVinoTower:
         ``float32`` or ``bfloat16``: what the model computes in; results are float32 either way.
     batch_size : int
         Spectrograms in one call of `embed`: the network is compiled for this number.
-    lanes : int
-        Calls of `embed` that run at the same time, each on one core.
+    threads : int
+        Cores that one call of `embed` uses; calls must not overlap.
     cache_dir : Path
         Where exported networks are kept.
 
@@ -49,25 +48,24 @@ class OpenVinoTower:
     """
 
     def __init__(
-        self, checkpoint: Checkpoint, *, precision: str, batch_size: int, lanes: int, cache_dir: Path
+        self, checkpoint: Checkpoint, *, precision: str, batch_size: int, threads: int, cache_dir: Path
     ) -> None:
         openvino = import_openvino()
         core = openvino.Core()
         network = core.read_model(exported_network(checkpoint, cache_dir))
         network.reshape([batch_size, 1, FRAMES, MEL_BANDS])
         hint = _PRECISION_HINTS[precision]
-        options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": lanes, "NUM_STREAMS": lanes}
-        self._compiled = core.compile_model(network, "CPU", options)
-        found = self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        # One stream: requests from several Python threads hung, or gave zeros, on a busy machine (2026.4).
+        options = {"INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1}
+        compiled = core.compile_model(network, "CPU", options)
+        found = compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name()
         if found != hint:
             raise ModelUnusableError(f"OpenVINO computes in {found} on this CPU, not in {hint}.")
-        self._lane = threading.local()
+        self._request = compiled.create_infer_request()
 
     def embed(self, log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Embed exactly one batch of spectrograms, shape (k, 1001, 64), as unit vectors, shape (k, 512)."""
-        if not hasattr(self._lane, "request"):
-            self._lane.request = self._compiled.create_infer_request()
-        vectors = self._lane.request.infer([log_mel[:, np.newaxis]])[0]
+        vectors = self._request.infer([log_mel[:, np.newaxis]])[0]
         norms = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
         unit: npt.NDArray[np.float32] = vectors / norms
         return unit
