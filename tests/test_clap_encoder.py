@@ -75,7 +75,7 @@ def centred(rows):
 @pytest.mark.parametrize(("backend", "precision"), BACKENDS)
 def test_company_order_and_lanes_change_no_bit(load, heard, backend, precision, monkeypatch):
     expected = vectors(load(backend, precision), heard)
-    monkeypatch.setattr(encoder, "_cores", lambda: 3)
+    monkeypatch.setattr(encoder, "usable_cores", lambda: 3)
     other = load(backend, precision)
     assert other.lanes == (3 if backend == "torch" else 1)
     for track, alone in zip(expected, heard, strict=True):

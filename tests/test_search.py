@@ -169,3 +169,10 @@ def test_model_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.
         assert done.exit_code == 1
         assert says in done.stderr
         assert "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a" in done.stderr
+
+
+def test_the_command_refuses_a_setting_that_cannot_be(finished: Workplace) -> None:
+    arguments = ("search", "--text", TEXT, "--data", finished.data, "--clap-model", finished.model)
+    done = command(*arguments, AUDIO_ASSETS_CLAP_PRECISION="float16")
+    assert done.exit_code == 2
+    assert "AUDIO_ASSETS_CLAP_PRECISION must be auto" in done.stderr
