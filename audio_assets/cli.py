@@ -97,8 +97,8 @@ ModelName = Annotated[
     typer.Option(
         "--clap-model",
         envvar="AUDIO_ASSETS_CLAP_MODEL",
-        help="Model id on the hub, or a local folder. AUDIO_ASSETS_CLAP_PRECISION, _BACKEND, _WINDOWS, _DEVICE "
-        "and _STRICT set the rest: docs/embeddings.md.",
+        help="Model id on the hub, or a local folder. In the environment, "
+        "AUDIO_ASSETS_CLAP_PRECISION, _BACKEND, _WINDOWS, _DEVICE and _STRICT say the rest.",
     ),
 ]
 Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)]

@@ -1,7 +1,7 @@
 """The only place where everything meets: assets, checks, jobs and resources, as one code location.
 
-What belongs here: which resource is plugged in where, and the environment variables that configure them (those of
-the model's settings are with it, as the command line reads them too).
+What belongs here: which resource is plugged in where, and the environment variables that configure them
+(those of the model's settings are with it, as the command line reads them too).
 """
 
 import os

@@ -1,7 +1,8 @@
 """The CLAP model as a Dagster resource.
 
-What belongs here: the settings a deployment may change and the environment variables for them, one load a process, and saying loudly when the
-loaded weights mean nothing. What does not: finding, running and judging models (``audio_assets.embeddings``).
+What belongs here: the settings a deployment may change and the environment variables for them, one load a
+process, and saying loudly when the loaded weights mean nothing. What does not: finding, running and judging
+models (``audio_assets.embeddings``).
 """
 
 import os

@@ -319,7 +319,7 @@ def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damage
     warehouse = Warehouse(data_dir=str(finished.data))
     settings = ClapModel(model_id=finished.model, offline=True).settings()
     damaged("retrieval_index", lambda rows: rows)  # so that it is put back
-    index_corpus(warehouse.record, settings.version, None)
+    index_corpus(warehouse.record, settings, None)
     info = index_info(warehouse.record)
     assert info is not None
     assert info.drift is not None
@@ -332,7 +332,7 @@ def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damage
     step = np.eye(512)[0]
     damaged("retrieval_index", lambda rows: rows * 200, {"mean": json.dumps((mean - spread * step).tolist())})
     damaged("clap_embeddings_normalized", lambda rows: rows * 200)
-    index_corpus(warehouse.record, settings.version, None)
+    index_corpus(warehouse.record, settings, None)
     result = evaluate(finished, checks.index_mean_steady)
     assert not result.passed
     assert result.metadata["mean_drift"].value == pytest.approx(1, rel=1e-4)
@@ -340,8 +340,9 @@ def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damage
 
 def test_an_index_of_another_model_is_not_compared(finished: Workplace, damaged: Any) -> None:
     warehouse = Warehouse(data_dir=str(finished.data))
+    settings = ClapModel(model_id=finished.model, offline=True).settings()
     damaged("retrieval_index", lambda rows: rows, {"settings_version": "clap-other"})
-    index_corpus(warehouse.record, "any", None)
+    index_corpus(warehouse.record, settings, None)
     info = index_info(warehouse.record)
     assert info is not None
     assert info.drift is None

@@ -37,7 +37,7 @@ CPU_PASS_WINDOWS = 4
 #: What a window is allowed on a GPU (50 MB were measured on a CPU), and the most windows in one pass there.
 GPU_BYTES_A_WINDOW = 128 * 2**20
 GPU_MOST_WINDOWS = 64
-#: Lanes beyond which no more was measured, and little is to be gained: each pass holds Python's lock for a part.
+#: Beyond these little is to be gained, though none were measured: each pass holds Python's lock for a part.
 MOST_LANES = 10
 # Passes a lane, the running one included: none idles while the next track is being decoded.
 _PASSES_AHEAD = 2
@@ -67,8 +67,8 @@ class ClapEncoder:
 
     Every pass through the model has the same number of windows, the last one being filled up, because another
     number may be rounded differently. So a vector depends neither on the tracks it shared a pass with nor
-    on how many there are. torch on a CPU has a lane a core (at most ten), each with one thread and one pass at a time;
-    everything else has one lane.
+    on how many there are. torch on a CPU has a lane a core (at most ten), each with one thread and
+    one pass at a time; everything else has one lane.
 
     Parameters
     ----------
