@@ -22,7 +22,7 @@ from resources.warehouse import Warehouse
 
 @pytest.fixture(scope="session", autouse=True)
 def no_model_of_the_developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep what this machine's user has downloaded or set from deciding a test, in this process and its children.
+    """Keep what this machine's user has downloaded or set from deciding a test, here and in child processes.
 
     The compiled feature code stays where it was: making it anew takes a minute.
     """

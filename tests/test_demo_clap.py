@@ -62,7 +62,9 @@ def test_the_name_of_an_instrument_finds_it(scores):
     precisions = [p for p in scores.single_attribute if p.query.startswith("family")]
     assert len(precisions) == 8
     assert np.mean([p.found for p in precisions]) > 0.7
+    assert np.mean([p.found_centred for p in precisions]) > 0.7
     assert scores.zero_shot_family > 0.7
+    assert scores.zero_shot_family_centred > 0.7
 
 
 def test_the_model_passes_the_gate_and_says_what_it_is(checkpoint):
