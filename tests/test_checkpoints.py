@@ -152,7 +152,7 @@ def test_a_pickle_of_more_than_tensors_is_not_converted_and_runs_nothing(
 ) -> None:
     mark, path = tmp_path / "ran", tmp_path / "pytorch_model.bin"
     torch.save({"bomb": {"a": Bomb(mark)}, "nested": {"state_dict": {"a": torch.ones(2)}}}[content], path)
-    with pytest.raises(ModelUnusableError, match="not a pickle of tensors alone"):
+    with pytest.raises(ModelUnusableError, match=r"was not converted.*Error"):
         convert_pickle(path, file_sha256(path), tmp_path / "model.safetensors")
     assert not mark.exists()
     assert [p.name for p in tmp_path.iterdir()] == ["pytorch_model.bin"]
@@ -167,7 +167,7 @@ def test_a_pickle_of_more_than_tensors_is_not_converted_and_runs_nothing(
         ("bytearray(2**31)", "MemoryError"),
     ],
 )
-def test_the_converting_process_cannot_leave_its_place(attempt: str, says: str) -> None:
+def test_the_converting_process_is_stopped_where_it_reaches_out(attempt: str, says: str) -> None:
     code = f"import runpy; runpy.run_path({_convert_child.__file__!r})['confine'](2**28); {attempt}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1

@@ -148,7 +148,23 @@ def test_the_network_is_exported_once(load, checkpoint, cache_dir, monkeypatch):
     load("openvino")
     (folder,) = (path for path in (cache_dir / "openvino").iterdir() if path.is_dir())
     assert folder.name.startswith(checkpoint.weights_sha256[:16])
-    assert sorted(path.name for path in folder.iterdir()) == ["audio_tower.bin", "audio_tower.xml"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "audio_tower.bin",
+        "audio_tower.xml",
+        "sha256.json",
+    ]
+
+
+def test_a_network_that_was_changed_since_its_export_is_refused(load, cache_dir):
+    load("openvino")
+    (weights,) = cache_dir.glob("openvino/*/audio_tower.bin")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        with pytest.raises(ModelUnusableError, match="not as it was exported"):
+            load("openvino")
+    finally:
+        weights.write_bytes(content)
 
 
 def test_a_failed_export_leaves_nothing(checkpoint, tmp_path, monkeypatch):

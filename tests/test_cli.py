@@ -83,7 +83,7 @@ def test_the_nearest_tracks_of_the_demo_are_of_the_same_instrument(demo: tuple[P
     ],
 )
 def test_a_text_finds_the_instrument_it_names_first(demo: tuple[Path, str], text: str, family: str) -> None:
-    """Through the product: index on record, text centred by its mean of texts. Four of 24 tracks are right."""
+    """Through the product: index on record, text centred by the mean of texts. Four of 24 are right."""
     data, _ = demo
     model = ClapModel(model_id=str(data / "demo-clap"), offline=True)
     record = Warehouse(data_dir=str(data)).record

@@ -35,7 +35,7 @@ def convert_pickle(pickle_path: Path, expected_sha256: str, target: Path) -> Non
     Raises
     ------
     ModelUnusableError
-        Another hash, or more than tensors in it: nothing was written.
+        Another hash, more than tensors in it, or too little memory: nothing was written.
     """
     found = file_sha256(pickle_path)
     if found != expected_sha256:
@@ -67,5 +67,6 @@ def _run_child(source: Path, target: Path) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise ModelUnusableError(
-            f"{source} ({PICKLE_NAME}) is not a pickle of tensors alone and was not converted: {lines[-1]}"
+            f"{source} ({PICKLE_NAME}) was not converted, as the process that read it ended with "
+            f"{lines[-1]!r}. If that is no lack of memory, it is not a pickle of tensors alone."
         )

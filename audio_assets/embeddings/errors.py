@@ -44,6 +44,6 @@ def reading(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().splitlines() or [""]
         raise ModelUnusableError(
-            f"{path} is damaged or of another kind of model ({type(error).__name__}: {reason[0][:200]}): copy "
-            "the checkpoint again, or delete its folder and pull the model again."
+            f"{path} is damaged or of another kind of model ({type(error).__name__}: {reason[0][:200]}): "
+            "copy the checkpoint again, or delete its folder and pull the model again."
         ) from error
