@@ -7,8 +7,8 @@ audio tower of ``larger_clap_music`` with seeded random weights; the text tower 
 and exported network are kept below --work, by what they were made of.
 
 Ratios are of CPU time on one core, both sides in turn on the same windows, medians over the rounds; so they
-roughly hold on a machine that has other things to do. The pipeline uses all cores and wall time, and wants the
-machine for itself.
+roughly hold on a machine that has other things to do. The pipeline uses all cores and wall time, and wants
+the machine for itself.
 
 Prints a report, writes ``results/embeddings.json`` and ``results/embeddings.svg``.
 """

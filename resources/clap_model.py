@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
@@ -69,7 +70,7 @@ _ENVIRONMENT = {
 }
 
 
-def clap_model_from_environment(**given: object) -> "ClapModel":
+def clap_model_from_environment(**given: Any) -> "ClapModel":
     """Configure the model with the variables AUDIO_ASSETS_CLAP_PRECISION and so on.
 
     The command line and the code location both come here, so that they never make different embeddings.
@@ -89,7 +90,7 @@ def clap_model_from_environment(**given: object) -> "ClapModel":
     ModelSettingError
         A variable is set to something it cannot be.
     """
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for name, variable in _ENVIRONMENT.items():
         text = os.environ.get(name, "")
         if not text:

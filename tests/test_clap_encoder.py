@@ -85,6 +85,11 @@ def test_company_order_and_lanes_change_no_bit(load, heard, backend, precision, 
         np.testing.assert_array_equal(shuffled, expected[i])
 
 
+def test_there_are_never_more_than_ten_lanes(load, monkeypatch):
+    monkeypatch.setattr(encoder, "usable_cores", lambda: 64)
+    assert load().lanes == 10
+
+
 def test_batch_size_on_a_cpu_changes_no_bit(load, heard):
     for one, other in zip(vectors(load(batch_size=1), heard), vectors(load(), heard), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -125,7 +130,7 @@ def test_workers_hear_the_same_bits(tracks):
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_bfloat16_points_the_same_way_after_centring(load, heard, backend):
+def test_bfloat16_points_the_same_way_and_is_not_float32(load, heard, backend):
     if backend == "openvino" and resolve_precision("auto", "cpu") == "float32":
         pytest.skip("this CPU does not multiply bfloat16")
     exact, rough = (
@@ -258,7 +263,7 @@ def test_a_failing_pass_ends_the_run_and_stops_the_rest(load, heard, monkeypatch
         list(one.embed_tracks((i, heard[0]) for i in range(100)))
 
 
-def test_a_gpu_that_is_too_small_gets_halves(checkpoint, heard):
+def test_a_pass_that_runs_out_of_memory_is_halved(checkpoint, heard):
     tower = towers.AudioTower(checkpoint, "cpu", "float32")
     whole = np.concatenate(heard)[:5]
     expected = tower.embed(whole)
@@ -275,7 +280,7 @@ def test_a_gpu_that_is_too_small_gets_halves(checkpoint, heard):
     assert sizes == [5, 2, 3, 1, 2]
 
 
-def test_batch_size_on_a_gpu_follows_its_memory(monkeypatch):
+def test_batch_size_follows_the_memory_a_gpu_reports(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 8 * 2**30), raising=False)
     assert encoder._gpu_batch_size("cuda") == 32
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 2**20), raising=False)

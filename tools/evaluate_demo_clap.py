@@ -5,6 +5,8 @@ model was not trained on.
 """
 
 import argparse
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from audio_assets.embeddings import ClapEncoder, ModelHealth, check_model_health, resolve_checkpoint
@@ -24,10 +26,10 @@ def main() -> None:
     checkpoint = resolve_checkpoint(str(folder), "local", folder, offline=True)
     encoder = ClapEncoder(checkpoint, device="cpu")
     scores = score(encoder, embed(encoder, split_combinations().test, TEST_TAKE))
-    print("\n".join(_markdown(scores, check_model_health(checkpoint))))
+    print("\n".join(_markdown(scores, check_model_health(checkpoint), encoder.precision)))
 
 
-def _markdown(scores: Scores, health: ModelHealth) -> list[str]:
+def _markdown(scores: Scores, health: ModelHealth, precision: str) -> list[str]:
     raw, centred = scores.raw, scores.centred
     return [
         f"| on {scores.n_tracks} held-out tracks | model | chance |",
@@ -65,6 +67,9 @@ def _markdown(scores: Scores, health: ModelHealth) -> list[str]:
         "",
         f"Mean cosine of 32 unrelated prompts: {health.mean_prompt_cosine:.3f}. "
         f"Signs of an untrained model: {len(health.problems)}.",
+        "",
+        f"Measured with torch {version('torch')} and transformers {version('transformers')}; the audio tower in "
+        f"{precision} on {platform.processor() or platform.machine()}.",
     ]
 
 
