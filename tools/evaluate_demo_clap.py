@@ -68,8 +68,8 @@ def _markdown(scores: Scores, health: ModelHealth, precision: str) -> list[str]:
         f"Mean cosine of 32 unrelated prompts: {health.mean_prompt_cosine:.3f}. "
         f"Signs of an untrained model: {len(health.problems)}.",
         "",
-        f"Measured with torch {version('torch')} and transformers {version('transformers')}; the audio tower in "
-        f"{precision} on {platform.processor() or platform.machine()}.",
+        f"Measured with torch {version('torch')} and transformers {version('transformers')}; "
+        f"audio tower in {precision} on {platform.processor() or platform.machine()}.",
     ]
 
 

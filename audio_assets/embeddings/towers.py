@@ -178,7 +178,12 @@ def _load(model_class: Any, checkpoint: Checkpoint, config_name: str, prefix: st
     with reading(checkpoint.weights_path), safe_open(checkpoint.weights_path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
         model, report = model_class.from_pretrained(
-            None, config=config, state_dict=state, output_loading_info=True, local_files_only=True
+            None,
+            config=config,
+            state_dict=state,
+            ignore_mismatched_sizes=True,  # they are in the report, which names them
+            output_loading_info=True,
+            local_files_only=True,
         )
     # Older checkpoints lack constant buffers, which is harmless; a parameter would be random.
     missing = set(report["missing_keys"]) & {name for name, _ in model.named_parameters()}
