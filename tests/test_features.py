@@ -195,3 +195,10 @@ def test_comments_tell_the_two_first_bins_apart():
     assert "bin 0 is C" in by_name["chroma_entropy"].description
     assert "note A " in by_name["hpcp_0"].description
     assert "note C " in by_name["hpcp_3"].description
+
+
+def test_the_page_on_features_says_what_each_column_is():
+    page = (Path(__file__).parents[1] / "docs/features.md").read_text(encoding="utf-8")
+    for feature in FEATURES:
+        unit = "" if feature.unit == "1" else feature.unit
+        assert f"| `{feature.name}` | {unit} | {feature.description} |" in page
