@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
-import huggingface_hub
+import huggingface_hub.constants
 import pytest
 
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint

@@ -181,5 +181,5 @@ def test_the_code_location_takes_its_model_from_the_environment(demo_folder, mon
 )
 def test_a_setting_that_cannot_be_is_refused_by_its_name(monkeypatch, name, value, says):
     monkeypatch.setenv(f"AUDIO_ASSETS_CLAP_{name}", value)
-    with pytest.raises(ModelSettingError, match=f"AUDIO_ASSETS_CLAP_{name} must be {says}"):
+    with pytest.raises(ModelSettingError, match=f"AUDIO_ASSETS_CLAP_{name} must be .*{says}"):
         clap_model_from_environment()
