@@ -6,6 +6,7 @@ not: which hash is to be believed (``published``, ``hub``) and what happens in t
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,7 +67,9 @@ def _run_child(source: Path, target: Path) -> None:
         raise ModelUnusableError(f"{source} was not converted within {_TIMEOUT_S} s") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        # An error's text may go on for lines after the one that names it.
+        naming = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)] or lines
         raise ModelUnusableError(
             f"{source} ({PICKLE_NAME}) was not converted, as the process that read it ended with "
-            f"{lines[-1]!r}. If that is no lack of memory, it is not a pickle of tensors alone."
+            f"{naming[-1]!r}. If that is no lack of memory, it is not a pickle of tensors alone."
         )
