@@ -43,7 +43,7 @@ check: $(INSTALLED)
 	DAGSTER_HOME=$(abspath $(VENV)/dagster) $(BIN)/dg check defs
 
 bench-embeddings: $(INSTALLED)
-	$(BIN)/python benchmarks/embeddings.py $(or $(MUSIC),$(LIBRARY)) --work $(DATA)/bench --rounds $(ROUNDS)
+	$(BIN)/python benchmarks/embeddings.py $(if $(MUSIC),"$(MUSIC)") --work $(DATA)/bench --rounds $(ROUNDS)
 
 bench-features: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/features.py $(if $(MUSIC),--music "$(MUSIC)") --rounds $(ROUNDS)

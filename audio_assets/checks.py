@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audio_assets.assets import (
     audio_features,
@@ -265,8 +266,10 @@ def embeddings_repeatable(
     A difference above 1e-6 warns: something is not repeatable, or another machine computes otherwise. Above
     1e-3 it is an error: vectors of another model or another sound.
     """
-    rows = _succeeded(_rows(warehouse, "clap_embeddings", context.partition_key))
     settings = clap_model.settings()
+    rows = _succeeded(_rows(warehouse, "clap_embeddings", context.partition_key))
+    # Rows of other settings wait to be computed again; they are on record, and no comparison.
+    rows = rows.filter(pc.equal(rows["settings_version"], settings.version))
     hashes = dict(zip(rows["song_id"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True))
     stored = dict(zip(rows["song_id"].to_pylist(), vectors_of(rows), strict=True))
     live = warehouse.live_tracks_of(context.partition_key)
@@ -274,14 +277,21 @@ def embeddings_repeatable(
     # By hash, so that it is not always the first two, and always the same two.
     chosen = sorted(same, key=lambda track: track.content_sha256 or "")[:_REPEATED]
     work = partial(track_log_mel, library.root_path, library.limits, settings.windowing)
-    off, unread = {}, []
+    off: dict[str, float] = {}
+    unread, without_vector = [], []
     with analysis_pool.open() as pool:
         for track, result in pool.map_unordered(work, chosen):
             if isinstance(result, TrackFailure):
                 unread.append(f"{track.song_id}: {result}")
                 continue
-            again = pool_windows(clap_model.encoder().embed_log_mel(result["log_mel"])).astype(np.float64)
-            off[track.song_id] = float(1 - again @ stored[track.song_id])
+            try:
+                again = pool_windows(clap_model.encoder().embed_log_mel(result["log_mel"]))
+            except TrackFailure as failure:
+                without_vector.append(f"{track.song_id}: {failure}")
+                continue
+            off[track.song_id] = float(1 - again.astype(np.float64) @ stored[track.song_id])
+    if without_vector:
+        return _result([f"embedded again, there is no vector: {text}" for text in without_vector])
     return _repeat_result(off, unread)
 
 

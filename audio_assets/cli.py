@@ -21,6 +21,7 @@ from audio_assets.embeddings import DEFAULT_MODEL_ID
 
 if TYPE_CHECKING:
     from audio_assets.pipeline import RunReport
+    from resources.clap_model import ClapModel
     from resources.track_library import TrackLibrary
     from resources.warehouse import Warehouse
 
@@ -94,7 +95,10 @@ ManifestFile = Annotated[
 ModelName = Annotated[
     str,
     typer.Option(
-        "--clap-model", envvar="AUDIO_ASSETS_CLAP_MODEL", help="Model id on the hub, or a local folder."
+        "--clap-model",
+        envvar="AUDIO_ASSETS_CLAP_MODEL",
+        help="Model id on the hub, or a local folder. In the environment, "
+        "AUDIO_ASSETS_CLAP_PRECISION, _BACKEND, _WINDOWS, _DEVICE and _STRICT say the rest.",
     ),
 ]
 Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)]
@@ -105,11 +109,12 @@ DEFAULT_DATA = Path("data")
 def scan(library: LibraryDir, manifest: ManifestFile = None, data: DataDir = DEFAULT_DATA) -> None:
     """Look at the library and say what a run would take in; writes nothing."""
     from audio_assets.audio import IsolatedPool
+    from audio_assets.cores import usable_cores
     from audio_assets.intake import take_in
 
     tracks = _library(library, manifest)
     with IsolatedPool(
-        workers=os.cpu_count() or 1, timeout_s=_SCAN_TIMEOUT_S, memory_limit_mb=_SCAN_MEMORY_MB
+        workers=usable_cores(), timeout_s=_SCAN_TIMEOUT_S, memory_limit_mb=_SCAN_MEMORY_MB
     ) as pool:
         intake = take_in(
             _warehouse(data).record,
@@ -145,9 +150,9 @@ def run(
     from audio_assets.pipeline import Pipeline, open_instance
     from audio_assets.progress_bar import progress_bar
     from resources.analysis_pool import AnalysisPool
-    from resources.clap_model import ClapModel
 
     _refuse_missing_folder(clap_model)
+    model = _clap_model(clap_model, offline=offline)
     warehouse = _warehouse(data)
     warehouse.prepare()
     out.print(f"Looking at {library} ...")
@@ -155,7 +160,7 @@ def run(
         pipeline = Pipeline(
             library=_library(library, manifest),
             warehouse=warehouse,
-            clap_model=ClapModel(model_id=clap_model, offline=offline),
+            clap_model=model,
             analysis_pool=AnalysisPool(workers=workers),
             progress=progress,
         )
@@ -231,6 +236,7 @@ def ui(
     from audio_assets.pipeline import dagster_home
 
     folder = data.expanduser().resolve()
+    _clap_model(clap_model)  # a mistake is better told here than by a page that does not load
     environment = {
         **os.environ,
         DATA_VARIABLE: str(folder),
@@ -254,10 +260,9 @@ def doctor(
 ) -> None:
     """Check this machine: libraries, worker processes, data folder, library and model."""
     from audio_assets.doctor import examine
-    from resources.clap_model import ClapModel
 
     all_well = True
-    for finding in examine(data, library, ClapModel(model_id=clap_model, offline=True)):
+    for finding in examine(data, library, _clap_model(clap_model)):
         mark = {True: "ok  ", False: "BAD ", None: "note"}[finding.good]
         out.print(escape(f"{mark} {finding.subject}: {finding.detail}"))
         all_well &= finding.good is not False
@@ -292,12 +297,11 @@ def search(
     from audio_assets.embeddings import ModelError
     from audio_assets.retrieval import QueryError
     from audio_assets.search import SearchRefusedError, search_text
-    from resources.clap_model import ClapModel
 
     record = _warehouse(_existing(data)).record
-    model = ClapModel(model_id=clap_model, offline=True)
+    model = _clap_model(clap_model)
     try:
-        hits = search_text(record, model.text_tower(), model.settings().version, text, limit)
+        hits = search_text(record, model.text_tower(), model.settings(), text, limit)
         concerns = model.concerns()
     except (ModelError, QueryError, SearchRefusedError) as error:
         _fail(str(error))
@@ -380,6 +384,15 @@ def _warehouse(data: Path) -> "Warehouse":
     from resources.warehouse import Warehouse
 
     return Warehouse(data_dir=str(data))
+
+
+def _clap_model(name: str, *, offline: bool = True) -> "ClapModel":
+    from resources.clap_model import ModelSettingError, clap_model_from_environment
+
+    try:
+        return clap_model_from_environment(model_id=name, offline=offline)
+    except ModelSettingError as error:
+        raise typer.BadParameter(str(error)) from error
 
 
 def _model_name(name: str) -> str:

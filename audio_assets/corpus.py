@@ -66,7 +66,11 @@ class IndexInfo:
     Parameters
     ----------
     settings_version, model : str
-        Model and windowing of its vectors; the model as ``name@revision``.
+        What its vectors were made with, and the model of that as ``name@revision``.
+    weights_sha256 : str
+        Weights of that model.
+    config_sha256 : str or None
+        Its configuration; None for an index of a version that did not keep it.
     text_mean : ndarray of float32, shape (512,), or None
         What a text query is centred with; None where the model could not embed texts.
     drift : MeanDrift or None
@@ -77,10 +81,21 @@ class IndexInfo:
 
     settings_version: str
     model: str
+    weights_sha256: str
+    config_sha256: str | None
     text_mean: npt.NDArray[np.float32] | None
     drift: MeanDrift | None
     n_before: int
     n_tracks: int
+
+    def is_of(self, settings: EmbeddingSettings) -> bool:
+        """Whether its vectors are of the model of these settings.
+
+        Texts are embedded in float32 with torch, whatever the tracks were: precision, backend and windows
+        may differ.
+        """
+        known = self.config_sha256 in (None, settings.config_sha256)
+        return known and self.weights_sha256 == settings.weights_sha256
 
 
 def raw_corpus(record: Record, live: Iterable[Entry], settings_version: str) -> Corpus:
@@ -182,7 +197,7 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
 
 
 def index_corpus(
-    record: Record, settings_version: str, text_mean: npt.NDArray[np.float32] | None
+    record: Record, settings: EmbeddingSettings, text_mean: npt.NDArray[np.float32] | None
 ) -> IndexInfo | None:
     """Make the retrieval index of the normalised embeddings, with the very mean they were centred with.
 
@@ -190,10 +205,10 @@ def index_corpus(
     ----------
     record : Record
         Read and written.
-    settings_version : str
-        Settings that `text_mean` belongs to.
+    settings : EmbeddingSettings
+        Name the model that `text_mean` is of.
     text_mean : ndarray of float32, shape (512,), or None
-        Kept with the index if its vectors were made with those settings.
+        Kept with the index if its vectors are of that model.
 
     Returns
     -------
@@ -210,7 +225,7 @@ def index_corpus(
     kept = table.filter(table["failure_code"].is_null()).select(arrow_schema("retrieval_index").names)
     metadata["mean"] = _as_text(mean)
     metadata.update(_drift_since_last(record, metadata["settings_version"], mean))
-    if text_mean is not None and metadata["settings_version"] == settings_version:
+    if text_mean is not None and _info(metadata, kept.num_rows).is_of(settings):
         metadata["text_mean"] = _as_text(text_mean)
     record.write("retrieval_index", kept, metadata=metadata)
     return index_info(record)
@@ -230,16 +245,21 @@ def index_info(record: Record) -> IndexInfo | None:
     table = record.read("retrieval_index")
     if table is None or "mean" not in _metadata(table):
         return None
-    values = _metadata(table)
+    return _info(_metadata(table), table.num_rows)
+
+
+def _info(values: dict[str, str], n_tracks: int) -> IndexInfo:
     text_mean = json.loads(values["text_mean"]) if "text_mean" in values else None
     drift = json.loads(values["drift"]) if "drift" in values else None
     return IndexInfo(
         settings_version=values["settings_version"],
         model=f"{values['model_id']}@{values['revision']}",
+        weights_sha256=values["weights_sha256"],
+        config_sha256=values.get("config_sha256"),
         text_mean=None if text_mean is None else np.asarray(text_mean, dtype=np.float32),
         drift=None if drift is None else MeanDrift(**drift),
         n_before=int(values.get("n_before", 0)),
-        n_tracks=table.num_rows,
+        n_tracks=n_tracks,
     )
 
 
@@ -262,7 +282,9 @@ def setting_values(settings: EmbeddingSettings) -> dict[str, str]:
         "model_id": settings.model_id,
         "revision": settings.revision,
         "weights_sha256": settings.weights_sha256,
+        "config_sha256": settings.config_sha256,
         "windowing": settings.windowing.version,
+        "front_end": settings.front_end,
         "precision": settings.precision,
         "backend": settings.backend,
     }

@@ -1,6 +1,7 @@
 """The only place where everything meets: assets, checks, jobs and resources, as one code location.
 
-What belongs here: which resource is plugged in where, and the environment variables that configure them.
+What belongs here: which resource is plugged in where, and the environment variables that configure them
+(those of the model's settings are with it, as the command line reads them too).
 """
 
 import os
@@ -13,7 +14,7 @@ from audio_assets.automation import EXECUTOR, JOBS
 from audio_assets.checks import CHECKS
 from audio_assets.embeddings import DEFAULT_MODEL_ID
 from resources.analysis_pool import AnalysisPool
-from resources.clap_model import ClapModel
+from resources.clap_model import clap_model_from_environment
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
@@ -56,7 +57,7 @@ def _resources_from_environment() -> dict[str, object]:
         ),
         "warehouse": Warehouse(data_dir=str(data_dir)),
         "analysis_pool": AnalysisPool(),
-        "clap_model": ClapModel(model_id=os.environ.get(MODEL_VARIABLE, DEFAULT_MODEL_ID)),
+        "clap_model": clap_model_from_environment(model_id=os.environ.get(MODEL_VARIABLE, DEFAULT_MODEL_ID)),
         "progress": Progress(),
     }
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_assets.corpus import index_info, load_index
+from audio_assets.embeddings import EmbeddingSettings
 from audio_assets.warehouse import Record
 
 
@@ -46,7 +47,7 @@ class Hit:
 
 
 def search_text(
-    record: Record, embedder: TextEmbedder, settings_version: str, text: str, k: int
+    record: Record, embedder: TextEmbedder, settings: EmbeddingSettings, text: str, k: int
 ) -> list[Hit]:
     """Find the tracks nearest to a text.
 
@@ -59,8 +60,8 @@ def search_text(
         Holds index and manifest.
     embedder : TextEmbedder
         Text tower of the model in force, found healthy.
-    settings_version : str
-        Settings in force.
+    settings : EmbeddingSettings
+        Settings in force; what they say of the arithmetic or the windows of tracks does not matter here.
     text : str
         What is looked for, in English.
     k : int
@@ -83,11 +84,11 @@ def search_text(
     index, info = load_index(record), index_info(record)
     if index is None or info is None:
         raise SearchRefusedError("nothing is indexed yet; 'audio-assets run' makes the index")
-    if info.settings_version != settings_version:
+    if not info.is_of(settings):
         raise SearchRefusedError(
-            f"the index was made with {info.model} (settings {info.settings_version}), the model in force "
-            f"has settings {settings_version}: name the index's model with --clap-model, or run again "
-            "with this one"
+            f"the index was made with {info.model} (weights {info.weights_sha256[:12]}), the model in force "
+            f"is {settings.model_id}@{settings.revision} (weights {settings.weights_sha256[:12]}): name the "
+            "index's model with --clap-model, or run again with this one"
         )
     if info.text_mean is None:
         raise SearchRefusedError(

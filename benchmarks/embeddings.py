@@ -1,16 +1,20 @@
 """CLAP embeddings: time a window against the plain transformers loop, share of the GEMM peak, precision.
 
-    python benchmarks/embeddings.py FOLDER [--work FOLDER] [--rounds N]
+    python benchmarks/embeddings.py [FOLDER] [--work FOLDER] [--rounds N]
 
-FOLDER holds music. The model has the architecture of ``larger_clap_music`` and seeded random weights; it and
-its exported network are kept below --work. Ratios are of CPU time on one core, both sides in turn on the
-same windows, medians over the rounds; so they roughly hold on a machine that has other things to do. The
-pipeline uses all cores and wall time, and wants the machine for itself.
+FOLDER holds music; left out, the demo library is made and its tracks are repeated to 30 s. The model has the
+audio tower of ``larger_clap_music`` with seeded random weights; the text tower is not measured. Clips, model
+and exported network are kept below --work, by what they were made of.
+
+Ratios are of CPU time on one core, both sides in turn on the same windows, medians over the rounds; so they
+roughly hold on a machine that has other things to do. The pipeline uses all cores and wall time, and wants
+the machine for itself.
 
 Prints a report, writes ``results/embeddings.json`` and ``results/embeddings.svg``.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -26,9 +30,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audio_assets.audio import IsolatedPool, decode_mono
+from audio_assets.audio import decode_mono
+from audio_assets.cores import usable_cores
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
+from audio_assets.demo.library import make_demo_library
 from audio_assets.embeddings import (
+    DEMO_MARKER,
     SAMPLE_RATE_HZ,
     Checkpoint,
     ClapEncoder,
@@ -41,10 +48,12 @@ from audio_assets.embeddings import (
     to_log_mel,
 )
 from audio_assets.failures import TrackFailure
+from resources.analysis_pool import AnalysisPool
 
 RESULTS = Path(__file__).parent / "results"
 STOCK_BATCH = 8
 CLIP_S = 30
+CLIP_SAMPLES = CLIP_S * 44_100
 CLIPS = 24
 PIPELINE_CLIPS = 48
 AUDIO_CONFIG = {
@@ -63,17 +72,24 @@ Embed = Callable[[Windows], NDArray[np.float32]]
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("music", type=Path)
+    parser.add_argument("music", type=Path, nargs="?")
     parser.add_argument("--work", type=Path, default=Path("data/bench"))
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    checkpoint = full_size_checkpoint(options.work / "clap-random-weights")
-    clips = read_clips(options.music, options.work / "clips")
+    music = options.music or make_demo_library(options.work / "demo-library") / "audio"
+    checkpoint = full_size_checkpoint(options.work)
+    clips = read_clips(music, options.work)
     windows = np.concatenate(
         [cut_windows(decode_mono(clip, SAMPLE_RATE_HZ).samples, Windowing()) for clip in clips]
     )
     ours = encoders(checkpoint, options.work)
-    report: dict[str, Any] = {"machine": machine(), "load_average_before": os.getloadavg()[0]}
+    report: dict[str, Any] = {
+        "machine": machine(),
+        "music": music.name if options.music else "the demo library",
+        "clips": [clip.stem for clip in clips],
+        "model": "larger_clap_music, audio tower only, seeded random weights",
+        "load_average_before": os.getloadavg()[0],
+    }
     report |= precision_report(ours, windows)
     report["pipeline"] = {
         name: run_pipeline(ours[name], clips)
@@ -110,14 +126,21 @@ def encoders(checkpoint: Checkpoint, work: Path) -> dict[str, ClapEncoder]:
     return found
 
 
-def full_size_checkpoint(folder: Path) -> Checkpoint:
-    """Make a checkpoint of the full architecture, with the demo checkpoint's processor and BatchNorm."""
+def full_size_checkpoint(work: Path) -> Checkpoint:
+    """Make a checkpoint with the full audio tower, and the demo checkpoint's processor and BatchNorm.
+
+    The text tower is as small as the demo's: nothing here measures it.
+    """
+    demo = copy_demo_checkpoint(work / "demo-clap")
+    demo_sha256 = resolve_checkpoint(str(demo), "", Path(), offline=True).weights_sha256
+    made_of = [AUDIO_CONFIG, demo_sha256, version("transformers"), version("torch")]
+    folder = work / f"clap-random-weights-{digest(made_of)}"
     if not (folder / "model.safetensors").exists():
         import torch
         from transformers import ClapConfig, ClapModel, ClapProcessor
 
-        demo = copy_demo_checkpoint(folder.parent / "demo-clap")
         config = ClapConfig.from_pretrained(demo)
+        delattr(config, DEMO_MARKER)  # these weights were not trained on anything
         config.audio_config = type(config.audio_config)(projection_dim=512, **AUDIO_CONFIG)
         torch.manual_seed(0)
         model = ClapModel(config)
@@ -129,31 +152,48 @@ def full_size_checkpoint(folder: Path) -> Checkpoint:
     return resolve_checkpoint(str(folder), "", Path(), offline=True)
 
 
-def read_clips(music: Path, folder: Path) -> list[Path]:
-    """Cut 30-s clips out of the music, as FLAC files of 44.1 kHz."""
+def read_clips(music: Path, work: Path) -> list[Path]:
+    """Cut 30-s clips out of the music, as FLAC files of 44.1 kHz; kept for this very music."""
     import soundfile
 
-    folder.mkdir(parents=True, exist_ok=True)
-    if len(list(folder.glob("*.flac"))) < CLIPS:
-        songs = []
-        for path in sorted(
-            path for path in music.rglob("*") if path.suffix in {".mp3", ".ogg", ".flac", ".wav"}
-        ):
-            try:
-                samples = decode_mono(path, 44_100).samples
-            except TrackFailure as failure:
-                print(f"left out: {path.name}: {failure}", file=sys.stderr)
-                continue
-            if len(samples) > CLIP_S * 44_100:
-                songs.append((path.stem, samples))
-        if not songs:
-            sys.exit(f"no audio of more than {CLIP_S} s below {music}")
+    folder = work / f"clips-{digest([music_files(music), CLIPS, CLIP_S])}"
+    if not (folder / "complete").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        songs = read_songs(music)
         for i in range(CLIPS):
             name, samples = songs[i % len(songs)]
-            start = (i // len(songs) + 1) * (len(samples) - CLIP_S * 44_100) // (CLIPS // len(songs) + 2)
-            clip = samples[start : start + CLIP_S * 44_100]
+            start = (i // len(songs) + 1) * (len(samples) - CLIP_SAMPLES) // (CLIPS // len(songs) + 2)
+            clip = samples[start : start + CLIP_SAMPLES]
             soundfile.write(folder / f"{i:02}-{name}.flac", np.stack([clip, clip], axis=1), 44_100)
-    return sorted(folder.glob("*.flac"))[:CLIPS]
+        (folder / "complete").touch()
+    return sorted(folder.glob("*.flac"))
+
+
+def read_songs(music: Path) -> list[tuple[str, NDArray[np.float32]]]:
+    """Decode what is longer than a clip; where nothing is, repeat what there is."""
+    found = []
+    for name, _, _ in music_files(music):
+        try:
+            found.append((Path(name).stem, decode_mono(music / name, 44_100).samples))
+        except TrackFailure as failure:
+            print(f"left out: {name}: {failure}", file=sys.stderr)
+    if not found:
+        sys.exit(f"no music below {music}: name a folder of audio files (make bench-embeddings MUSIC=folder)")
+    songs = [(name, samples) for name, samples in found if len(samples) > CLIP_SAMPLES]
+    return songs or [(name, np.resize(samples, CLIP_SAMPLES)) for name, samples in found]
+
+
+def music_files(music: Path) -> list[tuple[str, int, int]]:
+    """Name, size and time of every audio file."""
+    paths = sorted(path for path in music.rglob("*") if path.suffix in {".mp3", ".ogg", ".flac", ".wav"})
+    return [
+        (path.relative_to(music).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in paths
+    ]
+
+
+def digest(inputs: object) -> str:
+    """Name for a folder of what was made of these inputs."""
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:12]
 
 
 # --- precision
@@ -322,11 +362,11 @@ def hear(path: Path) -> NDArray[np.float32]:
 
 
 def run_pipeline(encoder: ClapEncoder, clips: list[Path]) -> dict[str, float]:
-    """Files to vectors, as the asset does it: workers, one a core, decode ahead of the model."""
+    """Files to vectors, as the asset does it: its pool of workers decodes ahead of the model."""
     todo = (clips * (PIPELINE_CLIPS // len(clips) + 1))[:PIPELINE_CLIPS]
     n_windows, busy_s = 0, 0.0
-    cores = os.cpu_count() or 1
-    with IsolatedPool(workers=cores, timeout_s=600) as pool:
+    cores = usable_cores()
+    with AnalysisPool().open() as pool:
         list(pool.map_unordered(hear, todo[:cores]))  # imports
         started, cpu_before = time.monotonic(), time.process_time()
         for _, track in encoder.embed_tracks(pool.map_unordered(hear, todo)):  # type: ignore[arg-type]

@@ -1,11 +1,10 @@
 """The worker processes that touch audio files, since what decodes or analyses them may crash or hang."""
 
-import os
-
 import dagster as dg
 from pydantic import Field
 
 from audio_assets.audio import IsolatedPool
+from audio_assets.cores import usable_cores
 from audio_assets.features import PRELOAD
 
 
@@ -26,7 +25,7 @@ class AnalysisPool(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def open(self) -> IsolatedPool:
         """Start the workers; to be used as a context manager."""
-        workers = self.workers or os.cpu_count() or 1
+        workers = self.workers or usable_cores()
         return IsolatedPool(
             workers=workers,
             timeout_s=self.track_timeout_s,

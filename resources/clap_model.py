@@ -1,17 +1,24 @@
 """The CLAP model as a Dagster resource.
 
-What belongs here: the settings a deployment may change, one load a process, and saying loudly when the
-loaded weights mean nothing. What does not: finding, running and judging models (``audio_assets.embeddings``).
+What belongs here: the settings a deployment may change and the environment variables for them, one load a
+process, and saying loudly when the loaded weights mean nothing. What does not: finding, running and judging
+models (``audio_assets.embeddings``).
 """
 
+import os
+import re
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from audio_assets.embeddings import (
+    BACKENDS,
     DEFAULT_MODEL_ID,
     MODEL_ADVICE,
     Checkpoint,
@@ -34,6 +41,64 @@ _HEALTH: dict[Checkpoint, ModelHealth] = {}
 
 class ModelUnhealthyError(ModelError):
     """The weights look untrained: no text is embedded. Under `strict` nothing is, nor by the demo model."""
+
+
+class ModelSettingError(ModelError):
+    """A setting of the model cannot be; the message names the variable and what it may be."""
+
+
+@dataclass(frozen=True)
+class _Variable:
+    """An environment variable: the setting it stands for, what it may be, and how it is read."""
+
+    setting: str
+    pattern: str
+    choices: str
+    read: Callable[[str], object] = str
+
+
+_ENVIRONMENT = {
+    "AUDIO_ASSETS_CLAP_PRECISION": _Variable(
+        "precision", "auto|float32|bfloat16", "auto, float32 or bfloat16"
+    ),
+    "AUDIO_ASSETS_CLAP_BACKEND": _Variable("backend", "|".join(BACKENDS), " or ".join(BACKENDS)),
+    "AUDIO_ASSETS_CLAP_WINDOWS": _Variable("max_windows", "[1-9][0-9]{0,5}", "a number from 1 on", int),
+    "AUDIO_ASSETS_CLAP_DEVICE": _Variable(
+        "device", "auto|cpu|mps|cuda(:[0-9]+)?", "auto, cpu, mps, cuda or cuda:NUMBER"
+    ),
+    "AUDIO_ASSETS_CLAP_STRICT": _Variable("strict", "0|1", "0 or 1", lambda text: text == "1"),
+}
+
+
+def clap_model_from_environment(**given: Any) -> "ClapModel":
+    """Configure the model with the variables AUDIO_ASSETS_CLAP_PRECISION and so on.
+
+    The command line and the code location both come here, so that they never make different embeddings.
+
+    Parameters
+    ----------
+    **given
+        Settings that are known already, such as the model's name; they win.
+
+    Returns
+    -------
+    ClapModel
+        With defaults for what is neither given nor in the environment.
+
+    Raises
+    ------
+    ModelSettingError
+        A variable is set to something it cannot be.
+    """
+    found: dict[str, Any] = {}
+    for name, variable in _ENVIRONMENT.items():
+        text = os.environ.get(name, "")
+        if not text:
+            continue
+        if not re.fullmatch(variable.pattern, text):
+            raise ModelSettingError(f"{name} must be {variable.choices}, not {text!r}")
+        found[variable.setting] = variable.read(text)
+    return ClapModel(**{**found, **given})
 
 
 class ClapModel(dg.ConfigurableResource):  # type: ignore[type-arg]

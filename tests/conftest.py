@@ -1,10 +1,13 @@
 """Fixtures that more than one test module needs."""
 
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import huggingface_hub.constants
 import pytest
 
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
@@ -15,6 +18,27 @@ from resources.clap_model import ClapModel
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_model_of_the_developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what this machine's user has downloaded or set from deciding a test, here and in child processes.
+
+    The compiled feature code stays where it was: making it anew takes a minute.
+    """
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AUDIO_ASSETS_")]:
+            patch.delenv(name)
+        if not os.environ.get("XDG_CACHE_HOME"):
+            patch.setenv("XDG_CACHE_HOME", str(Path("~/.cache").expanduser()))
+        patch.setenv("HOME", str(home))
+        patch.setenv("HF_HOME", str(home / "huggingface"))
+        patch.setenv("HF_HUB_CACHE", str(home / "huggingface" / "hub"))
+        # Read from the environment once, when the hub's library was imported.
+        patch.setattr(huggingface_hub.constants, "HF_HOME", str(home / "huggingface"))
+        patch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(home / "huggingface" / "hub"))
+        yield
 
 
 @pytest.fixture(scope="session")

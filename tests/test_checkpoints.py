@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from clap_folders import TINY, as_pickle, into_hub_cache, write_checkpoint
+from fresh_process import run_fresh
 from safetensors.torch import load_file
 
 from audio_assets.embeddings import (
@@ -150,7 +152,7 @@ def test_a_pickle_of_more_than_tensors_is_not_converted_and_runs_nothing(
 ) -> None:
     mark, path = tmp_path / "ran", tmp_path / "pytorch_model.bin"
     torch.save({"bomb": {"a": Bomb(mark)}, "nested": {"state_dict": {"a": torch.ones(2)}}}[content], path)
-    with pytest.raises(ModelUnusableError, match="not a pickle of tensors alone"):
+    with pytest.raises(ModelUnusableError, match=r"was not converted.*Error"):
         convert_pickle(path, file_sha256(path), tmp_path / "model.safetensors")
     assert not mark.exists()
     assert [p.name for p in tmp_path.iterdir()] == ["pytorch_model.bin"]
@@ -165,7 +167,7 @@ def test_a_pickle_of_more_than_tensors_is_not_converted_and_runs_nothing(
         ("bytearray(2**31)", "MemoryError"),
     ],
 )
-def test_the_converting_process_cannot_leave_its_place(attempt: str, says: str) -> None:
+def test_the_converting_process_is_stopped_where_it_reaches_out(attempt: str, says: str) -> None:
     code = f"import runpy; runpy.run_path({_convert_child.__file__!r})['confine'](2**28); {attempt}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -323,3 +325,18 @@ def test_provenance_is_kept_beside_the_weights(folder: Path, hub_cache: Path, tm
     provenance = json.loads((found.path / "provenance.json").read_text())
     assert provenance["weights_sha256"] == found.weights_sha256
     assert (provenance["model_id"], provenance["revision"]) == (STRANGER, COMMIT)
+
+
+def test_tests_see_no_model_of_the_developers() -> None:
+    """Nor do the processes they start; the compiled feature code is still the user's."""
+    code = (
+        "from pathlib import Path; from huggingface_hub import constants; print(constants.HF_HUB_CACHE);"
+        "print(Path('~').expanduser()); from audio_assets.features.fast._compiled import cache_folder;"
+        "print(cache_folder())"
+    )
+    hub, home, kernels = run_fresh(code).split()
+    user = pwd.getpwuid(os.getuid()).pw_dir
+    assert not Path(home).is_relative_to(Path(user, ".cache"))
+    assert Path(home) != Path(user)
+    assert Path(hub).is_relative_to(home)
+    assert not Path(kernels).is_relative_to(home)

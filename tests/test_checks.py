@@ -21,6 +21,7 @@ from audio_assets.corpus import (
     raw_corpus,
     vectors_of,
 )
+from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.pipeline import open_instance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -65,7 +66,7 @@ def evaluate(workplace: Workplace, check: Any) -> dg.AssetCheckResult:
 @pytest.mark.parametrize("check", checks.CHECKS, ids=lambda check: check.check_key.name)
 def test_good_tables_pass(finished: Workplace, check: Any) -> None:
     result = evaluate(finished, check)
-    # The demo model is random and says so; that is the one thing to complain about here.
+    # The demo model knows synthesised music only and says so; that is the one complaint here.
     assert result.passed == (check is not checks.clap_model_healthy), result.description
 
 
@@ -319,7 +320,7 @@ def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damage
     warehouse = Warehouse(data_dir=str(finished.data))
     settings = ClapModel(model_id=finished.model, offline=True).settings()
     damaged("retrieval_index", lambda rows: rows)  # so that it is put back
-    index_corpus(warehouse.record, settings.version, None)
+    index_corpus(warehouse.record, settings, None)
     info = index_info(warehouse.record)
     assert info is not None
     assert info.drift is not None
@@ -332,7 +333,7 @@ def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damage
     step = np.eye(512)[0]
     damaged("retrieval_index", lambda rows: rows * 200, {"mean": json.dumps((mean - spread * step).tolist())})
     damaged("clap_embeddings_normalized", lambda rows: rows * 200)
-    index_corpus(warehouse.record, settings.version, None)
+    index_corpus(warehouse.record, settings, None)
     result = evaluate(finished, checks.index_mean_steady)
     assert not result.passed
     assert result.metadata["mean_drift"].value == pytest.approx(1, rel=1e-4)
@@ -340,8 +341,9 @@ def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damage
 
 def test_an_index_of_another_model_is_not_compared(finished: Workplace, damaged: Any) -> None:
     warehouse = Warehouse(data_dir=str(finished.data))
+    settings = ClapModel(model_id=finished.model, offline=True).settings()
     damaged("retrieval_index", lambda rows: rows, {"settings_version": "clap-other"})
-    index_corpus(warehouse.record, "any", None)
+    index_corpus(warehouse.record, settings, None)
     info = index_info(warehouse.record)
     assert info is not None
     assert info.drift is None
@@ -369,3 +371,25 @@ def test_figures_are_on_the_index_too_where_the_ui_plots_them(finished: Workplac
     metadata = event.asset_materialization.metadata
     for name in ("mean_prompt_cosine", "mean_signal_cosine"):
         assert isinstance(metadata[name], dg.FloatMetadataValue)
+
+
+def test_only_rows_of_the_settings_in_force_are_repeated(finished: Workplace, damaged: Any) -> None:
+    def of_another_model(rows: Rows) -> Rows:
+        return [{**row, "settings_version": "clap-other"} for row in with_swapped_vectors(rows)]
+
+    damaged("clap_embeddings", of_another_model)
+    result = evaluate(finished, checks.embeddings_repeatable)
+    assert result.passed
+    assert result.metadata["repeated"].value == 0
+
+
+def test_a_repetition_without_a_vector_is_a_failed_check_and_no_crash(
+    finished: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_direction(_: np.ndarray) -> np.ndarray:
+        raise TrackFailure(FailureCode.ZERO_NORM, "no direction")
+
+    monkeypatch.setattr(checks, "pool_windows", no_direction)
+    result = evaluate(finished, checks.embeddings_repeatable)
+    assert (result.passed, result.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert "there is no vector" in (result.description or "")

@@ -75,7 +75,7 @@ def centred(rows):
 @pytest.mark.parametrize(("backend", "precision"), BACKENDS)
 def test_company_order_and_lanes_change_no_bit(load, heard, backend, precision, monkeypatch):
     expected = vectors(load(backend, precision), heard)
-    monkeypatch.setattr(encoder, "_cores", lambda: 3)
+    monkeypatch.setattr(encoder, "usable_cores", lambda: 3)
     other = load(backend, precision)
     assert other.lanes == (3 if backend == "torch" else 1)
     for track, alone in zip(expected, heard, strict=True):
@@ -83,6 +83,11 @@ def test_company_order_and_lanes_change_no_bit(load, heard, backend, precision, 
     order = np.random.default_rng(0).permutation(len(heard))
     for i, shuffled in zip(order, vectors(other, [heard[i] for i in order]), strict=True):
         np.testing.assert_array_equal(shuffled, expected[i])
+
+
+def test_there_are_never_more_than_ten_lanes(load, monkeypatch):
+    monkeypatch.setattr(encoder, "usable_cores", lambda: 64)
+    assert load().lanes == 10
 
 
 def test_batch_size_on_a_cpu_changes_no_bit(load, heard):
@@ -125,7 +130,7 @@ def test_workers_hear_the_same_bits(tracks):
 
 
 @pytest.mark.parametrize("backend", ["torch", "openvino"])
-def test_bfloat16_points_the_same_way_after_centring(load, heard, backend):
+def test_bfloat16_points_the_same_way_and_is_not_float32(load, heard, backend):
     if backend == "openvino" and resolve_precision("auto", "cpu") == "float32":
         pytest.skip("this CPU does not multiply bfloat16")
     exact, rough = (
@@ -148,7 +153,23 @@ def test_the_network_is_exported_once(load, checkpoint, cache_dir, monkeypatch):
     load("openvino")
     (folder,) = (path for path in (cache_dir / "openvino").iterdir() if path.is_dir())
     assert folder.name.startswith(checkpoint.weights_sha256[:16])
-    assert sorted(path.name for path in folder.iterdir()) == ["audio_tower.bin", "audio_tower.xml"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "audio_tower.bin",
+        "audio_tower.xml",
+        "sha256.json",
+    ]
+
+
+def test_a_network_that_was_changed_since_its_export_is_refused(load, cache_dir):
+    load("openvino")
+    (weights,) = cache_dir.glob("openvino/*/audio_tower.bin")
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    try:
+        with pytest.raises(ModelUnusableError, match="not as it was exported"):
+            load("openvino")
+    finally:
+        weights.write_bytes(content)
 
 
 def test_a_failed_export_leaves_nothing(checkpoint, tmp_path, monkeypatch):
@@ -242,7 +263,7 @@ def test_a_failing_pass_ends_the_run_and_stops_the_rest(load, heard, monkeypatch
         list(one.embed_tracks((i, heard[0]) for i in range(100)))
 
 
-def test_a_gpu_that_is_too_small_gets_halves(checkpoint, heard):
+def test_a_pass_that_runs_out_of_memory_is_halved(checkpoint, heard):
     tower = towers.AudioTower(checkpoint, "cpu", "float32")
     whole = np.concatenate(heard)[:5]
     expected = tower.embed(whole)
@@ -259,7 +280,7 @@ def test_a_gpu_that_is_too_small_gets_halves(checkpoint, heard):
     assert sizes == [5, 2, 3, 1, 2]
 
 
-def test_batch_size_on_a_gpu_follows_its_memory(monkeypatch):
+def test_batch_size_follows_the_memory_a_gpu_reports(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 8 * 2**30), raising=False)
     assert encoder._gpu_batch_size("cuda") == 32
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (0, 2**20), raising=False)

@@ -9,9 +9,15 @@ from pathlib import Path
 import pytest
 from clap_folders import TINY, write_checkpoint
 
+from audio_assets.definitions import build_defs
 from audio_assets.embeddings import DEMO_MARKER, ModelMissingError, resolve_precision
 from resources import clap_model
-from resources.clap_model import ClapModel, ModelUnhealthyError
+from resources.clap_model import (
+    ClapModel,
+    ModelSettingError,
+    ModelUnhealthyError,
+    clap_model_from_environment,
+)
 
 
 @pytest.fixture(scope="module")
@@ -132,3 +138,48 @@ def test_a_model_that_looks_trained_embeds_texts_and_raises_no_concern(tmp_path,
     assert model.concerns() == ()
     assert warnings() == []
     assert model.text_tower().embed(["a flute"]).shape == (1, 512)
+
+
+# --- the environment
+
+
+def test_every_setting_of_the_environment_reaches_the_model(monkeypatch):
+    chosen = {
+        "PRECISION": "float32",
+        "BACKEND": "openvino",
+        "WINDOWS": "3",
+        "DEVICE": "cuda:1",
+        "STRICT": "1",
+    }
+    for name, value in chosen.items():
+        monkeypatch.setenv(f"AUDIO_ASSETS_CLAP_{name}", value)
+    model = clap_model_from_environment(model_id="here")
+    assert (model.model_id, model.precision, model.backend) == ("here", "float32", "openvino")
+    assert (model.max_windows, model.device, model.strict) == (3, "cuda:1", True)
+    monkeypatch.setenv("AUDIO_ASSETS_CLAP_STRICT", "0")
+    assert not clap_model_from_environment().strict
+    assert clap_model_from_environment(precision="bfloat16").precision == "bfloat16", "what is given wins"
+
+
+def test_the_code_location_takes_its_model_from_the_environment(demo_folder, monkeypatch):
+    monkeypatch.setenv("AUDIO_ASSETS_CLAP_MODEL", str(demo_folder))
+    monkeypatch.setenv("AUDIO_ASSETS_CLAP_WINDOWS", "2")
+    model = build_defs().resources["clap_model"]
+    assert (model.model_id, model.max_windows) == (str(demo_folder), 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("PRECISION", "float16", "auto, float32 or bfloat16"),
+        ("BACKEND", "onnx", "torch or openvino"),
+        ("WINDOWS", "0", "a number from 1 on"),
+        ("WINDOWS", "many", "a number from 1 on"),
+        ("DEVICE", "gpu", "cuda:NUMBER"),
+        ("STRICT", "maybe", "0 or 1"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused_by_its_name(monkeypatch, name, value, says):
+    monkeypatch.setenv(f"AUDIO_ASSETS_CLAP_{name}", value)
+    with pytest.raises(ModelSettingError, match=f"AUDIO_ASSETS_CLAP_{name} must be .*{says}"):
+        clap_model_from_environment()

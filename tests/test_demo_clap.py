@@ -62,7 +62,9 @@ def test_the_name_of_an_instrument_finds_it(scores):
     precisions = [p for p in scores.single_attribute if p.query.startswith("family")]
     assert len(precisions) == 8
     assert np.mean([p.found for p in precisions]) > 0.7
+    assert np.mean([p.found_centred for p in precisions]) > 0.7
     assert scores.zero_shot_family > 0.7
+    assert scores.zero_shot_family_centred > 0.7
 
 
 def test_the_model_passes_the_gate_and_says_what_it_is(checkpoint):
@@ -184,3 +186,21 @@ def test_training_that_was_stopped_goes_on_as_if_it_was_not(tmp_path):
     assert resumed == losses
     for name, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize(("change", "is_refused"), [({"seed": 1}, True), ({"steps": 9}, False)])
+def test_training_resumes_its_own_recipe_only(tmp_path, change, is_refused):
+    descriptions = split_combinations().training[:8]
+    noise = np.random.default_rng(0).normal(-30, 15, (8 * 1100, 64)).astype(np.float16)
+    take = Take(noise, np.arange(1, 9) * 1100)
+    recipe = Recipe(steps=6, batch_size=8, warmup_steps=2, cooldown_steps=2)
+    first = Training(new_model(), Words(), [take], descriptions, recipe)
+    first.advance()
+    first.save(tmp_path)
+    second = Training(new_model(), Words(), [take], descriptions, replace(recipe, **change))
+    if is_refused:
+        with pytest.raises(ValueError, match="another recipe"):
+            second.resume(tmp_path)
+    else:
+        second.resume(tmp_path)
+    assert second.step == (0 if is_refused else 1)

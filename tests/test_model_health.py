@@ -1,5 +1,6 @@
 """The health gate: an untrained model must be caught, a trained one must pass, each mark by itself."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import torch
 from clap_folders import TINY, write_checkpoint
 from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner
 
+from audio_assets.cli import app
 from audio_assets.embeddings import (
     Checkpoint,
     ModelUnusableError,
@@ -95,3 +98,41 @@ def test_audio_cone(mean: float | None, is_cone: bool) -> None:
     problem = audio_cone(mean)
     assert (problem is not None) == is_cone
     assert problem is None or "laion/larger_clap_general@ada0c23a" in problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "{"),
+        ("config.json", "[]"),
+        ("tokenizer.json", "{}"),
+        ("tokenizer.json", "{"),
+        ("preprocessor_config.json", "{"),
+        ("processor_config.json", "{"),
+        ("provenance.json", "{"),
+        ("provenance.json", "{}"),
+    ],
+)
+def test_a_damaged_file_is_named_in_a_sentence(trained: Path, name: str, content: str) -> None:
+    (trained / name).write_text(content)
+    done = CliRunner().invoke(app, ["model", "check", str(trained)])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert name in done.stderr
+    assert "pull the model again" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"projection_dim": 256}, "projection_dim = 256"),
+        ({"text_config": {**TINY["text_config"], "hidden_size": 32}}, "model.safetensors"),
+        ({"audio_config": {**TINY["audio_config"], "hidden_size": 64}}, "model.safetensors"),
+    ],
+)
+def test_weights_of_other_sizes_are_told_in_a_sentence(trained: Path, changes: dict, says: str) -> None:
+    (trained / "config.json").write_text(json.dumps({**TINY, **changes}))
+    done = CliRunner().invoke(app, ["model", "check", str(trained)])
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit), done.exception
+    assert says in done.stderr

@@ -1,6 +1,7 @@
 """Text search: the nearest tracks by the formula, and every case in which it must refuse."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import huggingface_hub
@@ -57,7 +58,7 @@ def command(*arguments: object, **environment: str) -> Result:
 
 def search(workplace: Workplace, model: ClapModel, text: str = TEXT, k: int = 10):
     record = Warehouse(data_dir=str(workplace.data)).record
-    return search_text(record, model.text_tower(), model.settings().version, text, k)
+    return search_text(record, model.text_tower(), model.settings(), text, k)
 
 
 def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
@@ -98,16 +99,45 @@ def test_an_index_of_another_model_is_refused(finished: Workplace, tmp_path: Pat
         search(finished, other)
 
 
+def test_an_index_of_the_same_model_in_another_arithmetic_is_searched(
+    workplace: Workplace, model: ClapModel
+) -> None:
+    """As one made in bfloat16 is on a laptop that has float32 only."""
+    here = model.settings().precision
+    there = ClapModel(
+        model_id=model.model_id,
+        offline=True,
+        max_windows=2,
+        precision="float32" if here == "bfloat16" else "bfloat16",
+    )
+    assert there.settings().version != model.settings().version
+    assert search(workplace, there) == search(workplace, model)
+    record = Warehouse(data_dir=str(workplace.data)).record
+    index_corpus(record, there.settings(), np.ones(512, np.float32))
+    info = index_info(record)
+    assert info is not None
+    assert info.text_mean is not None, "a mean of the same model's texts is kept"
+
+
+def test_an_index_of_the_same_weights_under_another_configuration_is_refused(
+    finished: Workplace, model: ClapModel
+) -> None:
+    record = Warehouse(data_dir=str(finished.data)).record
+    settings = replace(model.settings(), config_sha256="0" * 64)
+    with pytest.raises(SearchRefusedError, match="was made with"):
+        search_text(record, model.text_tower(), settings, TEXT, 3)
+
+
 def test_an_index_without_a_mean_of_texts_is_refused(workplace: Workplace, model: ClapModel) -> None:
     record = Warehouse(data_dir=str(workplace.data)).record
-    index_corpus(record, model.settings().version, None)
+    index_corpus(record, model.settings(), None)
     with pytest.raises(SearchRefusedError, match="materialise retrieval_index"):
         search(workplace, model)
 
 
-def test_a_mean_of_another_models_texts_is_not_stored(workplace: Workplace) -> None:
+def test_a_mean_of_another_models_texts_is_not_stored(workplace: Workplace, model: ClapModel) -> None:
     record = Warehouse(data_dir=str(workplace.data)).record
-    index_corpus(record, "clap-another", np.ones(512, np.float32))
+    index_corpus(record, replace(model.settings(), weights_sha256="0" * 64), np.ones(512, np.float32))
     info = index_info(record)
     assert info is not None
     assert info.text_mean is None
@@ -117,7 +147,7 @@ def test_no_index_and_no_text_are_refused(finished: Workplace, model: ClapModel,
     empty = Warehouse(data_dir=str(tmp_path / "new"))
     empty.prepare()
     with pytest.raises(SearchRefusedError, match="nothing is indexed"):
-        search_text(empty.record, model.text_tower(), model.settings().version, TEXT, 3)
+        search_text(empty.record, model.text_tower(), model.settings(), TEXT, 3)
     with pytest.raises(SearchRefusedError, match="blank"):
         search(finished, model, "  ")
 
@@ -169,3 +199,10 @@ def test_model_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.
         assert done.exit_code == 1
         assert says in done.stderr
         assert "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a" in done.stderr
+
+
+def test_the_command_refuses_a_setting_that_cannot_be(finished: Workplace) -> None:
+    arguments = ("search", "--text", TEXT, "--data", finished.data, "--clap-model", finished.model)
+    done = command(*arguments, AUDIO_ASSETS_CLAP_PRECISION="float16")
+    assert done.exit_code == 2
+    assert "AUDIO_ASSETS_CLAP_PRECISION must be auto" in done.stderr

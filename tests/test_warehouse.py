@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Workplace
 
@@ -229,3 +230,14 @@ def test_similar_tracks_finds_the_track_itself_first_at_one(finished: Workplace)
     assert rows[0] == (song_id, pytest.approx(1, abs=1e-6))
     assert len(rows) == 3
     assert rows[0][1] > rows[1][1] >= rows[2][1]
+
+
+def test_batches_from_before_a_setting_was_kept_are_read(record: Record) -> None:
+    fill(record, ["a"])
+    record.initialise()
+    for path in (record.root / "clap_embeddings").rglob("*.parquet"):
+        pq.write_table(pq.read_table(path, partitioning=None).drop_columns(["config_sha256"]), path)
+    with connect_live(record) as connection:
+        assert connection.execute("SELECT song_id, config_sha256 FROM clap_embeddings").fetchall() == [
+            ("a", None)
+        ]

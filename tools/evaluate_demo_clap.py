@@ -5,6 +5,8 @@ model was not trained on.
 """
 
 import argparse
+import platform
+from importlib.metadata import version
 from pathlib import Path
 
 from audio_assets.embeddings import ClapEncoder, ModelHealth, check_model_health, resolve_checkpoint
@@ -24,17 +26,22 @@ def main() -> None:
     checkpoint = resolve_checkpoint(str(folder), "local", folder, offline=True)
     encoder = ClapEncoder(checkpoint, device="cpu")
     scores = score(encoder, embed(encoder, split_combinations().test, TEST_TAKE))
-    print("\n".join(_markdown(scores, check_model_health(checkpoint))))
+    print("\n".join(_markdown(scores, check_model_health(checkpoint), encoder.precision)))
 
 
-def _markdown(scores: Scores, health: ModelHealth) -> list[str]:
+def _markdown(scores: Scores, health: ModelHealth, precision: str) -> list[str]:
     raw, centred = scores.raw, scores.centred
     return [
         f"| on {scores.n_tracks} held-out tracks | model | chance |",
         "|---|---|---|",
         _row("recall@5, full caption to its own track", scores.recall_at_5, scores.recall_at_5_by_chance),
-        _row("the same, both centred", scores.recall_at_5_centred, scores.recall_at_5_by_chance),
+        _row("the same, as a search centres", scores.recall_at_5_centred, scores.recall_at_5_by_chance),
         _row("zero-shot instrument family", scores.zero_shot_family, scores.agreement_by_chance["family"]),
+        _row(
+            "the same, as a search centres",
+            scores.zero_shot_family_centred,
+            scores.agreement_by_chance["family"],
+        ),
         _row(
             "five neighbours of the same family",
             scores.family_agreement,
@@ -45,9 +52,12 @@ def _markdown(scores: Scores, health: ModelHealth) -> list[str]:
             for name, share in scores.agreement_centred.items()
         ),
         "",
-        "| query that names one thing | right of the first ten | right of all |",
-        "|---|---|---|",
-        *(_row(p.query, p.found, p.by_chance) for p in scores.single_attribute),
+        "| query that names one thing | right of the first ten | as a search centres | right of all |",
+        "|---|---|---|---|",
+        *(
+            f"| {p.query} | {p.found:.0%} | {p.found_centred:.0%} | {p.by_chance:.1%} |"
+            for p in scores.single_attribute
+        ),
         "",
         "| shape of the space | raw | centred |",
         "|---|---|---|",
@@ -57,6 +67,9 @@ def _markdown(scores: Scores, health: ModelHealth) -> list[str]:
         "",
         f"Mean cosine of 32 unrelated prompts: {health.mean_prompt_cosine:.3f}. "
         f"Signs of an untrained model: {len(health.problems)}.",
+        "",
+        f"Measured with torch {version('torch')} and transformers {version('transformers')}; "
+        f"audio tower in {precision} on {platform.processor() or platform.machine()}.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Train the demo's CLAP model on synthesised music: ``python -m tools.train_demo_clap WORK_FOLDER``.
+"""Train the demo's CLAP model on synthesised music: ``python -m tools.train_demo_clap WORK --output FOLDER``.
 
 Stages, each skipped where its result is there already: synthesise tracks and keep their spectrograms
 (0.25 CPU seconds a track), train (0.7 CPU seconds a step), write the checkpoint. A run that was stopped,
@@ -52,7 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1800)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--output", type=Path, default=CHECKPOINT)
+    parser.add_argument("--output", type=Path, required=True, help=f"the shipped one is in {CHECKPOINT}")
     return parser.parse_args()
 
 

@@ -31,7 +31,7 @@ def retrieval_index(
 
     The mean of texts is stored beside it, unless the model looks untrained: no text is compared with it then.
     """
-    info = index_corpus(warehouse.record, clap_model.settings().version, _text_mean(context, clap_model))
+    info = index_corpus(warehouse.record, clap_model.settings(), _text_mean(context, clap_model))
     table = warehouse.record.read("retrieval_index")
     assert table is not None
     return dg.MaterializeResult(

@@ -1,8 +1,9 @@
 """Read a pickled state dict and write it as safetensors; a script, run in a process of its own.
 
-Unpickling is the one place where a model file could act. So it happens under ``weights_only`` (tensors and
-plain containers, nothing callable), in a process that holds nothing, may not take more memory than it is
-given, and can open no socket, load no library and start no process.
+Unpickling is the one place where a model file could act. The fence is ``weights_only`` (tensors and plain
+containers, nothing callable). Around it are an audit hook, which makes sockets, child processes and loading
+libraries an error in Python code, and on Linux a limit of memory. Neither is a sandbox: native code passes an
+audit hook, and the process has the user's files and environment.
 
 What belongs here: what happens inside that process. What does not: verifying the file (``conversion``).
 It imports nothing of this project, as it is started by its path.
@@ -21,13 +22,15 @@ def refuse_escape(event: str, _arguments: object) -> None:
 
 
 def confine(memory_bytes: int) -> None:
-    """Bound this process's memory and cut it off; there is no way back."""
+    """Bound this process's memory, where the system can, and set the audit hook; neither is taken back."""
     try:
         import resource
     except ImportError:  # pragma: no cover - not on Windows
         pass
     else:
-        resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = memory_bytes if hard == resource.RLIM_INFINITY else min(memory_bytes, hard)
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     sys.addaudithook(refuse_escape)
 
 

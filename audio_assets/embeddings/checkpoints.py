@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from audio_assets.embeddings.conversion import convert_pickle
-from audio_assets.embeddings.errors import ModelMissingError, ModelUnusableError
+from audio_assets.embeddings.errors import ModelMissingError, ModelUnusableError, reading
 from audio_assets.embeddings.files import (
     CONFIG_NAMES,
     PICKLE_NAME,
@@ -80,10 +80,28 @@ class Checkpoint:
         return self.path / WEIGHTS_NAME
 
     @property
+    def config_path(self) -> Path:
+        """Architecture and sizes."""
+        return self.path / "config.json"
+
+    @property
+    def processor_path(self) -> Path:
+        """Configuration of the audio front end: the file that transformers would take."""
+        nested = self.path / "processor_config.json"
+        return nested if nested.is_file() else self.path / "preprocessor_config.json"
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """Vocabulary of the text tower."""
+        whole = self.path / "tokenizer.json"
+        return whole if whole.is_file() else self.path / "vocab.json"
+
+    @property
     def is_demo(self) -> bool:
         """True for the demo model, which knows the music of the demo's synthesiser and no other."""
-        config: dict[str, Any] = json.loads((self.path / "config.json").read_text(encoding="utf-8"))
-        return bool(config.get(DEMO_MARKER, False))
+        with reading(self.config_path):
+            config: dict[str, Any] = json.loads(self.config_path.read_text(encoding="utf-8"))
+            return bool(config.get(DEMO_MARKER, False))
 
     @property
     def verified_by(self) -> str:
@@ -182,7 +200,10 @@ def _provenance(folder: Path) -> dict[str, str] | None:
     path = folder / PROVENANCE_NAME
     if not path.is_file():
         return None
-    provenance: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+    with reading(path):
+        provenance: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
+        if not {"weights_sha256", "verified_by"} <= provenance.keys():
+            raise ValueError("it lacks the hash of the weights")
     return provenance
 
 

@@ -6,6 +6,7 @@ not: which hash is to be believed (``published``, ``hub``) and what happens in t
 """
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,7 +36,7 @@ def convert_pickle(pickle_path: Path, expected_sha256: str, target: Path) -> Non
     Raises
     ------
     ModelUnusableError
-        Another hash, or more than tensors in it: nothing was written.
+        Another hash, more than tensors in it, or too little memory: nothing was written.
     """
     found = file_sha256(pickle_path)
     if found != expected_sha256:
@@ -66,6 +67,9 @@ def _run_child(source: Path, target: Path) -> None:
         raise ModelUnusableError(f"{source} was not converted within {_TIMEOUT_S} s") from error
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+        # An error's text may go on for lines after the one that names it.
+        naming = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)] or lines
         raise ModelUnusableError(
-            f"{source} ({PICKLE_NAME}) is not a pickle of tensors alone and was not converted: {lines[-1]}"
+            f"{source} ({PICKLE_NAME}) was not converted, as the process that read it ended with "
+            f"{naming[-1]!r}. If that is no lack of memory, it is not a pickle of tensors alone."
         )

@@ -4,7 +4,6 @@ What belongs here: how the windows of many tracks share passes through the model
 time. What does not: one pass (``towers``, ``openvino_tower``), the front end (``log_mel``, ``windows``).
 """
 
-import os
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -17,6 +16,7 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from audio_assets.cores import usable_cores
 from audio_assets.embeddings.checkpoints import Checkpoint
 from audio_assets.embeddings.log_mel import FRAMES, MEL_BANDS
 from audio_assets.embeddings.openvino_tower import OpenVinoTower
@@ -37,6 +37,8 @@ CPU_PASS_WINDOWS = 4
 #: What a window is allowed on a GPU (50 MB were measured on a CPU), and the most windows in one pass there.
 GPU_BYTES_A_WINDOW = 128 * 2**20
 GPU_MOST_WINDOWS = 64
+#: Beyond these little is to be gained, though none were measured: each pass holds Python's lock for a part.
+MOST_LANES = 10
 # Passes a lane, the running one included: none idles while the next track is being decoded.
 _PASSES_AHEAD = 2
 _TEXTS_A_PASS = 8
@@ -65,8 +67,8 @@ class ClapEncoder:
 
     Every pass through the model has the same number of windows, the last one being filled up, because another
     number may be rounded differently. So a vector depends neither on the tracks it shared a pass with nor
-    on how many there are. torch on a CPU has a lane a core, each with one thread and one pass at a time;
-    everything else has one lane.
+    on how many there are. torch on a CPU has a lane a core (at most ten), each with one thread and
+    one pass at a time; everything else has one lane.
 
     Parameters
     ----------
@@ -109,7 +111,7 @@ class ClapEncoder:
         on_cpu = self.device == "cpu"
         self.batch_size = CPU_PASS_WINDOWS if on_cpu else batch_size or _gpu_batch_size(self.device)
         lane_a_core = on_cpu and backend == "torch"
-        self.lanes = _cores() if lane_a_core else 1
+        self.lanes = min(usable_cores(), MOST_LANES) if lane_a_core else 1
         self._tower = self._load_tower(cache_dir.expanduser() / "openvino")
         one_thread = use_one_thread if lane_a_core else None
         self._lanes = ThreadPoolExecutor(self.lanes, "clap", initializer=one_thread)
@@ -174,7 +176,7 @@ class ClapEncoder:
             self.checkpoint,
             precision=self.precision,
             batch_size=self.batch_size,
-            threads=_cores(),
+            threads=usable_cores(),
             cache_dir=cache_dir,
         )
 
@@ -252,12 +254,6 @@ class _Batching(Generic[T]):
     def cancel(self) -> None:
         for future in self._running:
             future.cancel()
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _gpu_batch_size(device: str) -> int:

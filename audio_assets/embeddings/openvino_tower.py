@@ -6,6 +6,7 @@ What belongs here: everything that knows OpenVINO. What does not: how the weight
 OpenVINO is imported inside functions: without the extra everything else works.
 """
 
+import json
 import re
 import sys
 import tempfile
@@ -17,12 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_assets.embeddings.checkpoints import Checkpoint
-from audio_assets.embeddings.errors import ModelUnusableError
+from audio_assets.embeddings.errors import ModelUnusableError, reading
+from audio_assets.embeddings.files import file_sha256
 from audio_assets.embeddings.log_mel import FRAMES, MEL_BANDS
 from audio_assets.embeddings.towers import AudioTower
 
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 _NETWORK_NAME = "audio_tower.xml"
+_EXPORTED = (_NETWORK_NAME, "audio_tower.bin")
+_HASHES_NAME = "sha256.json"
 
 
 class OpenVinoTower:
@@ -105,6 +109,11 @@ def exported_network(checkpoint: Checkpoint, cache_dir: Path) -> Path:
     -------
     Path
         The network; its weights lie beside it.
+
+    Raises
+    ------
+    ModelUnusableError
+        It is no longer what was exported.
     """
     from filelock import FileLock
 
@@ -114,16 +123,31 @@ def exported_network(checkpoint: Checkpoint, cache_dir: Path) -> Path:
         with FileLock(cache_dir / f".{folder.name}.lock"):
             if not folder.is_dir():  # no other process was faster
                 _export(checkpoint, folder)
+    _refuse_changed(folder)
     return folder / _NETWORK_NAME
 
 
+def _refuse_changed(folder: Path) -> None:
+    """Compare the network with the hashes that were written when it was exported."""
+    with reading(folder / _HASHES_NAME):
+        hashes: dict[str, str] = json.loads((folder / _HASHES_NAME).read_text(encoding="utf-8"))
+        found = {name: file_sha256(folder / name) for name in _EXPORTED}
+    if found != hashes:
+        raise ModelUnusableError(
+            f"{folder} is not as it was exported: it was damaged or changed. Delete it, and it is made again."
+        )
+
+
 def _network_key(checkpoint: Checkpoint) -> str:
+    import torch
     import transformers
 
     version = re.match(r"[\d.]*\d", import_openvino().__version__)
     assert version
     identity = f"{checkpoint.weights_sha256[:16]}-{checkpoint.config_sha256[:16]}"
-    return f"{identity}-openvino-{version[0]}-transformers-{transformers.__version__}"
+    return (
+        f"{identity}-openvino-{version[0]}-torch-{torch.__version__}-transformers-{transformers.__version__}"
+    )
 
 
 def _export(checkpoint: Checkpoint, folder: Path) -> None:
@@ -131,6 +155,8 @@ def _export(checkpoint: Checkpoint, folder: Path) -> None:
         draft = Path(scratch) / "network"
         draft.mkdir()
         import_openvino().save_model(_convert(checkpoint), draft / _NETWORK_NAME, compress_to_fp16=False)
+        hashes = {name: file_sha256(draft / name) for name in _EXPORTED}
+        (draft / _HASHES_NAME).write_text(json.dumps(hashes, indent=1), encoding="utf-8")
         draft.rename(folder)
 
 

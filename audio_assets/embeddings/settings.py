@@ -55,11 +55,16 @@ class EmbeddingSettings:
             self.weights_sha256,
             self.config_sha256,
             self.windowing.version,
-            LOG_MEL_VERSION,
+            self.front_end,
             self.precision,
             self.backend,
         ]
         return "clap-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+    @property
+    def front_end(self) -> str:
+        """Version of the log-mel spectrograms that the model is given."""
+        return LOG_MEL_VERSION
 
 
 def resolve_precision(precision: str, device: str = "auto", backend: str = "torch") -> str:

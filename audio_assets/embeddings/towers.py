@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_assets.embeddings.checkpoints import Checkpoint
-from audio_assets.embeddings.errors import ModelUnusableError
+from audio_assets.embeddings.errors import ModelUnusableError, reading
 from audio_assets.embeddings.log_mel import FRAME_SAMPLES, HIGHEST_HZ, HOP_SAMPLES, LOWEST_HZ, MEL_BANDS
-from audio_assets.embeddings.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES
+from audio_assets.embeddings.windows import EMBEDDING_DIM, SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 if TYPE_CHECKING:
     import torch
@@ -111,7 +111,8 @@ def refuse_other_front_ends(checkpoint: Checkpoint) -> None:
     """
     from transformers import ClapFeatureExtractor
 
-    extractor = ClapFeatureExtractor.from_pretrained(checkpoint.path, local_files_only=True)
+    with reading(checkpoint.processor_path):
+        extractor = ClapFeatureExtractor.from_pretrained(checkpoint.path, local_files_only=True)
     others = [
         f"{name} = {getattr(extractor, name)!r}, not {value!r}"
         for name, value in _FRONT_END.items()
@@ -139,7 +140,9 @@ class TextTower:
         from transformers import AutoTokenizer, ClapTextModelWithProjection
 
         self._model = _load(ClapTextModelWithProjection, checkpoint, "text_config", "text_").to(device)
-        self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+        with reading(checkpoint.tokenizer_path):
+            self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+            self._tokenizer(["a text"])
         self._device = device
 
     def embed(self, texts: list[str]) -> npt.NDArray[np.float32]:
@@ -164,12 +167,24 @@ def _load(model_class: Any, checkpoint: Checkpoint, config_name: str, prefix: st
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    config = getattr(ClapConfig.from_pretrained(checkpoint.path, local_files_only=True), config_name)
-    with safe_open(checkpoint.weights_path, framework="pt") as file:
+    with reading(checkpoint.config_path):
+        whole = ClapConfig.from_pretrained(checkpoint.path, local_files_only=True)
+        config = getattr(whole, config_name)
+    if config.projection_dim != EMBEDDING_DIM:
+        raise ModelUnusableError(
+            f"{checkpoint.config_path} says projection_dim = {config.projection_dim}; only models of "
+            f"{EMBEDDING_DIM} dimensions are supported."
+        )
+    with reading(checkpoint.weights_path), safe_open(checkpoint.weights_path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys() if name.startswith(prefix)}  # noqa: SIM118
-    model, report = model_class.from_pretrained(
-        None, config=config, state_dict=state, output_loading_info=True, local_files_only=True
-    )
+        model, report = model_class.from_pretrained(
+            None,
+            config=config,
+            state_dict=state,
+            ignore_mismatched_sizes=True,  # they are in the report, which names them
+            output_loading_info=True,
+            local_files_only=True,
+        )
     # Older checkpoints lack constant buffers, which is harmless; a parameter would be random.
     missing = set(report["missing_keys"]) & {name for name, _ in model.named_parameters()}
     if missing or report["mismatched_keys"]:

@@ -120,7 +120,9 @@ class Record:
         for name in RECORD:
             empty = arrow_schema(name).empty_table()
             path = self.root / name / "schema.parquet" if name in _BATCHED else self.path(name)
-            if not path.exists():
+            # A column that is new here is NULL in older batches, but some file must have it.
+            is_old = name in _BATCHED and path.exists() and not pq.read_schema(path).equals(empty.schema)
+            if is_old or not path.exists():
                 with atomic_path(path) as temporary:
                     pq.write_table(empty, temporary)
 

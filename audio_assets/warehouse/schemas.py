@@ -82,7 +82,9 @@ SETTING_COLUMNS: tuple[Column, ...] = (
     Column("model_id", pa.string(), "CLAP checkpoint: hub id, or path of a local one"),
     Column("revision", pa.string(), "Pinned commit of the checkpoint"),
     Column("weights_sha256", pa.string(), "SHA-256 of the weights file"),
+    Column("config_sha256", pa.string(), "SHA-256 of the files that configure model and processor"),
     Column("windowing", pa.string(), "Rule by which 10-s windows were cut and pooled"),
+    Column("front_end", pa.string(), "Version of the log-mel spectrograms"),
     Column("precision", pa.string(), "Arithmetic of the audio tower"),
     Column("backend", pa.string(), "Library that ran the model"),
 )
@@ -97,7 +99,11 @@ RECORD: dict[str, tuple[Column, ...]] = {
     ),
     "clap_embeddings": (
         *_OUTCOME,
-        Column("settings_version", pa.string(), "Digest of the six settings that follow"),
+        Column(
+            "settings_version",
+            pa.string(),
+            "Digest of weights_sha256, config_sha256, windowing, front_end, precision and backend",
+        ),
         *SETTING_COLUMNS,
         Column("n_windows", pa.int64(), "10-s windows that were averaged"),
         *_DECODING,

@@ -23,9 +23,10 @@ CREATE OR REPLACE VIEW settings_in_force AS
 SELECT max(decode(value)) FILTER (decode(key) = 'settings_version') AS settings_version
 FROM parquet_kv_metadata('$record/clap_embeddings_normalized/part.parquet');
 
+-- By name: batches on record from before a setting was kept have NULL for it.
 CREATE OR REPLACE VIEW embedding_outcomes AS
 SELECT *
-FROM read_parquet('$record/clap_embeddings/**/*.parquet', hive_partitioning = false)
+FROM read_parquet('$record/clap_embeddings/**/*.parquet', hive_partitioning = false, union_by_name = true)
 SEMI JOIN live_tracks USING (song_id, content_sha256)
 WHERE settings_version = coalesce((SELECT settings_version FROM settings_in_force), settings_version);
 
@@ -47,7 +48,7 @@ WHERE failure_code IS NULL;
 
 CREATE OR REPLACE VIEW clap_embeddings AS
 SELECT song_id, embedding::FLOAT[512] AS embedding, n_windows,
-       model_id, revision, weights_sha256, windowing, precision, backend,
+       model_id, revision, weights_sha256, config_sha256, windowing, front_end, precision, backend,
        content_sha256, computed_at
 FROM embedding_outcomes
 WHERE failure_code IS NULL;
@@ -72,7 +73,9 @@ SELECT max(text) FILTER (name = 'mean')::FLOAT[512] AS mean,
        max(text) FILTER (name = 'model_id') AS model_id,
        max(text) FILTER (name = 'revision') AS revision,
        max(text) FILTER (name = 'weights_sha256') AS weights_sha256,
+       max(text) FILTER (name = 'config_sha256') AS config_sha256,
        max(text) FILTER (name = 'windowing') AS windowing,
+       max(text) FILTER (name = 'front_end') AS front_end,
        max(text) FILTER (name = 'precision') AS precision,
        max(text) FILTER (name = 'backend') AS backend
 FROM pairs

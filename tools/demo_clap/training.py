@@ -142,10 +142,20 @@ class Training:
         partial.replace(folder / "state.safetensors")
 
     def resume(self, folder: Path) -> None:
-        """Go on where `save` was called last, if it was."""
+        """Go on where `save` was called last, if it was.
+
+        Raises
+        ------
+        ValueError
+            By a run of another recipe: a mixture of both could never be made again.
+        """
         path = folder / "state.safetensors"
         if not path.exists():
             return
+        step, recipe = _saved(path)
+        # A run may be made longer, see `Recipe`.
+        if {**recipe, "steps": 0} != {**vars(self._recipe), "steps": 0}:
+            raise ValueError(f"{path} is of another recipe, {recipe}: name another folder, or remove it")
         tensors = load_file(path)
         state = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model/")}
         self.model.load_state_dict(state)
@@ -153,7 +163,7 @@ class Training:
             prefix = f"optimiser/{name}/"
             own = {k[len(prefix) :]: tensor for k, tensor in tensors.items() if k.startswith(prefix)}
             self._optimiser.state[parameter] = own
-        self.step = _saved_step(path)
+        self.step = step
 
     def _batch(self, rng: np.random.Generator) -> tuple[torch.Tensor, list[Caption], npt.NDArray[np.int64]]:
         n = self._recipe.batch_size
@@ -221,8 +231,10 @@ def _augmented(window: npt.NDArray[np.float32], rng: np.random.Generator) -> npt
     return np.maximum(window, floor, dtype=np.float32)
 
 
-def _saved_step(path: Path) -> int:
+def _saved(path: Path) -> tuple[int, dict[str, Any]]:
+    """Step and recipe of a saved state."""
     from safetensors import safe_open
 
     with safe_open(path, framework="pt") as file:
-        return int(file.metadata()["step"])
+        metadata = file.metadata()
+    return int(metadata["step"]), json.loads(metadata["recipe"])
