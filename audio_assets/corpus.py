@@ -107,6 +107,8 @@ def vectors_of(table: pa.Table) -> npt.NDArray[np.float32]:
 def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingSettings) -> Centring:
     """Centre the raw embeddings of all live tracks, scale each to unit length, and record the result.
 
+    The result is a new version, which readers see once `index_corpus` has made its index.
+
     Parameters
     ----------
     record : Record
@@ -128,7 +130,8 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     """
     raw = raw_corpus(record, live, settings.version)
     if not raw.track_ids:
-        record.write("clap_embeddings_normalized", arrow_schema("clap_embeddings_normalized").empty_table())
+        empty = arrow_schema("clap_embeddings_normalized").empty_table()
+        record.write("clap_embeddings_normalized", empty, version=record.new_version())
         return Centring(sanity_record(raw.vectors), sanity_record(raw.vectors), [])
     _refuse_spoilt(raw)
     mean = _mean_of(raw.vectors)
@@ -150,13 +153,16 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     ]
     table = pa.Table.from_pylist(rows, schema=arrow_schema("clap_embeddings_normalized"))
     metadata = {**setting_values(settings), "mean": json.dumps(mean.tolist())}
-    record.write("clap_embeddings_normalized", table, metadata=metadata)
+    version = record.new_version()
+    record.write("clap_embeddings_normalized", table, version=version, metadata=metadata)
     left_out = [song_id for song_id, keep in zip(raw.track_ids, kept.tolist(), strict=True) if not keep]
     return Centring(sanity_record(raw.vectors), sanity_record(vectors[kept]), left_out)
 
 
 def index_corpus(record: Record) -> int:
-    """Make the retrieval index of the normalised embeddings, with the very mean they were centred with.
+    """Make the index of the newest normalised embeddings, with the very mean they were centred with.
+
+    Both are in force from then on, at once.
 
     Parameters
     ----------
@@ -168,16 +174,19 @@ def index_corpus(record: Record) -> int:
     int
         Tracks in the index; none where no track has an embedding.
     """
-    table = record.read("clap_embeddings_normalized")
+    record.initialise()
+    version = record.drafted_version()
+    table = record.read("clap_embeddings_normalized", version=version)
     if table is None or "mean" not in _metadata(table):
-        record.write("retrieval_index", arrow_schema("retrieval_index").empty_table())
+        record.write("retrieval_index", arrow_schema("retrieval_index").empty_table(), version=version)
         return 0
     metadata = _metadata(table)
     # What a float32 reader of the mean would see is what is stored, so both doors and the NPZ agree.
     mean = np.asarray(json.loads(metadata["mean"]), dtype=np.float32)
     kept = table.filter(table["failure_code"].is_null()).select(arrow_schema("retrieval_index").names)
     metadata["mean"] = json.dumps(mean.astype(np.float64).tolist())
-    record.write("retrieval_index", kept, metadata=metadata)
+    record.write("retrieval_index", kept, version=version, metadata=metadata)
+    record.drop_superseded_versions()
     return int(kept.num_rows)
 
 

@@ -14,6 +14,7 @@ from conftest import Workplace
 
 from audio_assets import checks
 from audio_assets.corpus import SpoiltCorpusError, normalise_corpus, vectors_of
+from audio_assets.warehouse import Record
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -63,10 +64,8 @@ def damaged(finished: Workplace) -> Any:
     originals: dict[Path, bytes] = {}
 
     def damage(name: str, change: Callable[[Rows], Rows], metadata: dict[str, str] | None = None) -> None:
-        folder = finished.data / "record" / name
-        path = next(
-            p for p in (folder / "part.parquet", folder / f"batch={BATCH}/part.parquet") if p.exists()
-        )
+        batch = BATCH if name in ("audio_features", "clap_embeddings") else None
+        path = Record(finished.data / "record").path(name, batch)
         originals.setdefault(path, path.read_bytes())
         table = pq.read_table(path, partitioning=None)
         kept = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()} | (metadata or {})

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audio_assets.warehouse.files import atomic_path
-
-_SUFFIX = ".parquet"
+from audio_assets.warehouse.layout import files_in_force
 
 
 def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[int]]:
@@ -26,16 +25,16 @@ def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[in
     Returns
     -------
     dict of str to list of int
-        Relative path to modification time in ns and size in bytes.
+        Relative path to modification time in ns, size in bytes and inode. A file that is replaced gets
+        another inode, whatever the clock says. Versions of the index that are not in force do not count.
     """
     found = {}
-    for table in tables:
-        for path in root.glob(f"{table}/**/*{_SUFFIX}"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # pragma: no cover - replaced between listing and looking
-                continue
-            found[str(path.relative_to(root))] = [status.st_mtime_ns, status.st_size]
+    for path in files_in_force(root, tables):
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # pragma: no cover - replaced between listing and looking
+            continue
+        found[str(path.relative_to(root))] = [status.st_mtime_ns, status.st_size, status.st_ino]
     return found
 
 
