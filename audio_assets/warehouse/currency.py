@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from audio_assets.warehouse.files import atomic_path
-from audio_assets.warehouse.layout import files_in_force
+from audio_assets.warehouse.layout import files_of
 
 
 def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[int]]:
@@ -29,7 +29,7 @@ def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[in
         another inode, whatever the clock says. Versions of the index that are not in force do not count.
     """
     found = {}
-    for path in files_in_force(root, tables):
+    for path in files_of(root, tables):
         try:
             status = path.stat()
         except FileNotFoundError:  # pragma: no cover - replaced between listing and looking

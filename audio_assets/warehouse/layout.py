@@ -33,13 +33,36 @@ def corpus_version(root: Path, table: str) -> str | None:
     return next(reversed(corpus_versions(root, table)), None)
 
 
-def files_in_force(root: Path, tables: Iterable[str]) -> Iterator[Path]:
-    """Files that make up the tables as a reader sees them now; `*` stands for every table."""
-    wanted = set(tables)
-    for table in wanted - {DRAFTED, IN_FORCE}:
-        for path in root.glob(f"{table}/**/*{_SUFFIX}"):
-            if path.relative_to(root).parts[0] not in (CORPUS, DRAFTED, IN_FORCE):
-                yield path
-    version = corpus_version(root, IN_FORCE)
-    if version and wanted & {"*", DRAFTED, IN_FORCE}:
-        yield from (root / CORPUS / version).glob(f"*{_SUFFIX}")
+def files_of(root: Path, tables: Iterable[str]) -> Iterator[Path]:
+    """Files that make up some tables now.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the record.
+    tables : iterable of str
+        Tables that count. `*` is all of them as a reader sees them, so with the versions that are in force;
+        the normalised table by its own name is the newest one, be it indexed or not.
+
+    Yields
+    ------
+    Path
+        Each file.
+    """
+    for table in tables:
+        if table in (DRAFTED, IN_FORCE):
+            yield from _of_version(root, corpus_version(root, table), table)
+        else:
+            yield from _outside_corpus(root, table)
+        if table == "*":
+            yield from _of_version(root, corpus_version(root, IN_FORCE), "*")
+
+
+def _outside_corpus(root: Path, table: str) -> Iterator[Path]:
+    for path in root.glob(f"{table}/**/*{_SUFFIX}"):
+        if path.relative_to(root).parts[0] not in (CORPUS, DRAFTED, IN_FORCE):
+            yield path
+
+
+def _of_version(root: Path, version: str | None, table: str) -> Iterator[Path]:
+    return (root / CORPUS / version).glob(f"{table}{_SUFFIX}") if version else iter(())

@@ -50,10 +50,10 @@ def is_abandoned(path: Path, tag: str) -> bool:
 def _machine() -> str:
     """Name the machine and the container, since two containers count their processes alike."""
     try:
-        namespace = (_PROC / "self" / "ns" / "pid").readlink()
+        namespace = str((_PROC / "self" / "ns" / "pid").readlink())
         boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text(encoding="ascii")
     except OSError:
-        namespace = boot = ""
+        namespace, boot = "", ""
     return hashlib.sha256(f"{socket.gethostname()} {boot} {namespace}".encode()).hexdigest()[:8]
 
 
