@@ -12,6 +12,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audio_assets.embeddings import (
     EMBEDDING_DIM,
@@ -25,6 +26,9 @@ from audio_assets.failures import FailureCode
 from audio_assets.library import Entry
 from audio_assets.retrieval import RetrievalIndex
 from audio_assets.warehouse import Record, arrow_schema
+
+_RAW_COLUMNS = ("song_id", "content_sha256", "settings_version", "failure_code", "embedding")
+_NO_DIRECTION = "the embedding equals the mean of all embeddings: it has no direction once centred"
 
 
 class SpoiltCorpusError(Exception):
@@ -74,28 +78,17 @@ def raw_corpus(record: Record, live: Iterable[Entry], settings_version: str) -> 
     Corpus
         Tracks without a row, or with one made from other bytes or settings, are not in it.
     """
-    tracks = list(live)
-    order = {(track.song_id, track.content_sha256): row for row, track in enumerate(tracks)}
-    ids, hashes, blocks = [], [], [np.empty((0, EMBEDDING_DIM), np.float32)]
-    for batch in record.batches("clap_embeddings"):
-        table = record.read("clap_embeddings", batch)
-        assert table is not None
-        wanted = [
-            key in order and version == settings_version and code is None
-            for key, version, code in zip(
-                zip(table["song_id"].to_pylist(), table["content_sha256"].to_pylist(), strict=True),
-                table["settings_version"].to_pylist(),
-                table["failure_code"].to_pylist(),
-                strict=True,
-            )
-        ]
-        kept = table.filter(pa.array(wanted, pa.bool_()))
-        ids.extend(kept["song_id"].to_pylist())
-        hashes.extend(kept["content_sha256"].to_pylist())
-        blocks.append(vectors_of(kept))
-    vectors = np.concatenate(blocks)
-    by_manifest = sorted(range(len(ids)), key=lambda row: order[ids[row], hashes[row]])
-    return Corpus([ids[i] for i in by_manifest], [hashes[i] for i in by_manifest], vectors[by_manifest])
+    order = {(track.song_id, track.content_sha256): row for row, track in enumerate(live)}
+    table = record.read_all("clap_embeddings", _RAW_COLUMNS)
+    table = table.filter(
+        (pc.field("settings_version") == settings_version) & pc.field("failure_code").is_null()
+    )
+    keys = zip(table["song_id"].to_pylist(), table["content_sha256"].to_pylist(), strict=True)
+    positions = np.array([order.get(key, -1) for key in keys], dtype=np.int64)
+    rows = np.argsort(positions, kind="stable")[np.count_nonzero(positions < 0) :]
+    kept = table.select(["song_id", "content_sha256"]).take(pa.array(rows))
+    vectors = vectors_of(table)[rows]
+    return Corpus(kept["song_id"].to_pylist(), kept["content_sha256"].to_pylist(), vectors)
 
 
 def vectors_of(table: pa.Table) -> npt.NDArray[np.float32]:
@@ -136,22 +129,7 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     _refuse_spoilt(raw)
     mean = _mean_of(raw.vectors)
     vectors, kept = centre_and_normalise(raw.vectors, mean)
-    now = dt.datetime.now(dt.UTC)
-    message = "the embedding equals the mean of all embeddings: it has no direction once centred"
-    rows = [
-        {
-            "song_id": song_id,
-            "content_sha256": sha256,
-            "computed_at": now,
-            "failure_code": None if keep else str(FailureCode.ZERO_NORM),
-            "failure_message": None if keep else message,
-            "embedding": vector if keep else None,
-        }
-        for song_id, sha256, vector, keep in zip(
-            raw.track_ids, raw.content_sha256, vectors, kept.tolist(), strict=True
-        )
-    ]
-    table = pa.Table.from_pylist(rows, schema=arrow_schema("clap_embeddings_normalized"))
+    table = _normalised_table(raw, vectors, kept)
     metadata = {**setting_values(settings), "mean": json.dumps(mean.tolist())}
     version = record.new_version()
     record.write("clap_embeddings_normalized", table, version=version, metadata=metadata)
@@ -210,6 +188,22 @@ def setting_values(settings: EmbeddingSettings) -> dict[str, str]:
         "precision": settings.precision,
         "backend": settings.backend,
     }
+
+
+def _normalised_table(raw: Corpus, vectors: npt.NDArray[np.float32], kept: npt.NDArray[np.bool_]) -> pa.Table:
+    n_tracks = len(raw.track_ids)
+    failed = pa.array(~kept)
+    columns = {
+        "song_id": pa.array(raw.track_ids, pa.string()),
+        "content_sha256": pa.array(raw.content_sha256, pa.string()),
+        "computed_at": pa.array([dt.datetime.now(dt.UTC)] * n_tracks, pa.timestamp("us", tz="UTC")),
+        "failure_code": pc.if_else(failed, str(FailureCode.ZERO_NORM), pa.scalar(None, pa.string())),
+        "failure_message": pc.if_else(failed, _NO_DIRECTION, pa.scalar(None, pa.string())),
+        "embedding": pa.FixedSizeListArray.from_arrays(
+            pa.array(vectors.ravel(), pa.float32()), EMBEDDING_DIM, mask=failed
+        ),
+    }
+    return pa.table(columns, schema=arrow_schema("clap_embeddings_normalized"))
 
 
 def _refuse_spoilt(raw: Corpus) -> None:

@@ -6,10 +6,11 @@ checks. So a change during a build, a crash after it or a failed check all make 
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from audio_assets.warehouse.files import atomic_path
-from audio_assets.warehouse.layout import files_of
+from audio_assets.warehouse.layout import files_of, identity
 
 
 def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[int]]:
@@ -30,11 +31,8 @@ def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[in
     """
     found = {}
     for path in files_of(root, tables):
-        try:
-            status = path.stat()
-        except FileNotFoundError:  # pragma: no cover - replaced between listing and looking
-            continue
-        found[str(path.relative_to(root))] = [status.st_mtime_ns, status.st_size, status.st_ino]
+        with suppress(FileNotFoundError):  # replaced between listing and looking
+            found[str(path.relative_to(root))] = identity(path)
     return found
 
 

@@ -32,6 +32,8 @@ _UNIT_TOLERANCE = 1e-4
 
 _PRIMARY_KEYS = {"track_failures": "song_id, stage", "batches": "batch"}
 _WITHOUT_KEY = frozenset({"retrieval_index_info"})
+#: Several tables are made of these; opening thousands of files once for each would take most of the time.
+_READ_ONCE = ("live_tracks", "feature_outcomes", "embedding_attempts")
 _VECTOR_TABLES = ("clap_embeddings", "clap_embeddings_normalized", "retrieval_index")
 
 
@@ -116,6 +118,9 @@ def _build(record: Record, path: Path) -> dict[str, int]:
         connection.execute(f"SET temp_directory = {sql_literal(str(_spill_of(path)))}")
         # The storage version lets DuckDB command lines older than the library read the file.
         connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
+        for view in _READ_ONCE:
+            connection.execute(f"CREATE TABLE {view}_read AS FROM {view}")
+            connection.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {view}_read")
         counts = {name: _write_table(connection, name) for name in PUBLISHED}
         _refuse_bad_numbers(connection)
         connection.execute("USE generation")

@@ -10,13 +10,14 @@ version, that is in force once its index, written last, is there: one rename swi
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from audio_assets.warehouse.currency import fingerprint
@@ -134,7 +135,16 @@ class Record:
     def read(self, name: str, batch: str | None = None, *, version: str | None = None) -> pa.Table | None:
         """Rows of a table or batch with the metadata they were written with; None where never written."""
         path = self.path(name, batch, version=version)
-        return pq.read_table(path, partitioning=None) if path.exists() else None
+        # A batch is small: one thread reads it in half the CPU time that several take.
+        return pq.ParquetFile(path).read(use_threads=batch is None) if path.exists() else None
+
+    def read_all(self, name: str, columns: Sequence[str]) -> pa.Table:
+        """Read some columns of all batches, batch after batch; far cheaper than one `read` for each."""
+        paths = [str(self.path(name, batch)) for batch in self.batches(name)]
+        schema = arrow_schema(name)
+        if not paths:
+            return schema.empty_table().select(columns)
+        return ds.dataset(paths, schema=schema, format="parquet").to_table(columns=list(columns))
 
     def batches(self, name: str) -> list[str]:
         """Keys of the batches that a table has, sorted."""

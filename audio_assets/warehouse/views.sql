@@ -36,6 +36,10 @@ FROM read_parquet('$record/clap_embeddings/**/*.parquet', hive_partitioning = fa
 SEMI JOIN live_tracks USING (song_id, content_sha256)
 WHERE settings_version = coalesce((SELECT settings_version FROM settings_in_force), settings_version);
 
+CREATE OR REPLACE VIEW embedding_attempts AS
+SELECT * EXCLUDE (embedding)
+FROM embedding_outcomes;
+
 CREATE OR REPLACE VIEW normalisation_outcomes AS
 SELECT *
 FROM read_parquet(getvariable('audio_assets_corpus') || '/clap_embeddings_normalized.parquet')
@@ -96,7 +100,7 @@ FROM feature_outcomes
 WHERE failure_code IS NOT NULL
 UNION ALL
 SELECT song_id, 'embedding', failure_code, failure_message, content_sha256, computed_at
-FROM embedding_outcomes
+FROM embedding_attempts
 WHERE failure_code IS NOT NULL
 UNION ALL
 SELECT song_id, 'normalisation', failure_code, failure_message, content_sha256, computed_at
@@ -117,7 +121,7 @@ features AS (
 ),
 embeddings AS (
     SELECT batch, count(*) FILTER (failure_code IS NULL) AS n_ok, count(failure_code) AS n_failed
-    FROM embedding_outcomes JOIN live_tracks USING (song_id)
+    FROM embedding_attempts JOIN live_tracks USING (song_id)
     GROUP BY batch
 )
 SELECT batch, n_tracks, n_live,
