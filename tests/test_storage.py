@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -32,6 +33,7 @@ from audio_assets.warehouse import (
     connect_live,
     ledger_to_table,
     list_generations,
+    pending,
     publish,
     release,
     roll_back,
@@ -517,3 +519,56 @@ def test_a_read_only_data_folder_is_answered_in_a_sentence(mount: Callable[[str]
     rebuild(record, 4)
     publish(record, data)
     assert tracks_read(data) == 4
+
+
+@pytest.mark.parametrize("moment", ["pq.write_table", "sync", "Journal.drop"])
+def test_killed_while_a_batch_is_written_nothing_is_computed_again(record: Record, moment: str) -> None:
+    done = child(
+        """
+        import pyarrow.parquet as pq
+        from audio_assets.warehouse import files
+        from audio_assets.warehouse.journal import Journal
+        def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[2] == "sync": files.sync = die
+        elif sys.argv[2] == "Journal.drop": Journal.drop = die
+        else:
+            def torn(table, path, **k): Path(path).write_bytes(b"PAR1 and a bit"); die()
+            pq.write_table = torn
+        t.batch_of(t.Record(Path(sys.argv[1])), 20, [])
+        """,
+        record.root,
+        moment,
+    )
+    assert done.returncode == KILLED, done.stderr
+    computed: list[str] = []
+    batch_of(record, 20, computed)
+    assert computed == []
+    table = record.read("clap_embeddings", BATCH)
+    assert sorted(table["song_id"].to_pylist()) == [track.song_id for track in entries(20)]
+    folder = record.path("clap_embeddings", BATCH).parent
+    sweep(record, record.root.parent, 3)
+    assert [path.name for path in folder.iterdir()] == ["part.parquet"]
+
+
+def test_nothing_pending_is_known_without_reading_until_something_changes(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = batch_of(record, 5, [])
+    version = ("settings_version", SETTINGS.version)
+
+    def ask(wanted: list[Entry], by: tuple[str, str] = version) -> list[Entry]:
+        return pending(record, "clap_embeddings", BATCH, wanted, by)
+
+    assert ask(tracks) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "read", lambda *_: pytest.fail("the file was read"))
+        assert ask(tracks) == []
+    other = replace(tracks[0], content_sha256="other bytes")
+    assert ask([other, *tracks[1:]]) == [other]
+    assert len(ask(tracks, ("settings_version", "another"))) == 5
+    rows = record.read("clap_embeddings", BATCH).to_pylist()
+    spoilt = [{**rows[0], "embedding": [float("nan")] * 512}, *rows[1:]]
+    record.write(
+        "clap_embeddings", pa.Table.from_pylist(spoilt, schema=arrow_schema("clap_embeddings")), batch=BATCH
+    )
+    assert ask(tracks) == [tracks[0]]

@@ -9,7 +9,7 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +65,10 @@ class Journal:
         for path in self._files():
             tag = path.stem.split("-", 2)[2].rpartition("-")[0]
             rows = pa.Table.from_batches(self._whole_batches(path), schema=self._schema)
-            if is_abandoned(path, tag) and _keys(rows, names) <= kept:
-                path.unlink(missing_ok=True)
-                dropped.append(path)
+            with suppress(FileNotFoundError):  # its batch was completed meanwhile
+                if is_abandoned(path, tag) and _keys(rows, names) <= kept:
+                    path.unlink()
+                    dropped.append(path)
         return dropped
 
     def _files(self) -> list[Path]:
