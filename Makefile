@@ -2,7 +2,8 @@
 # make test   the tests
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
-# make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (12 minutes)
+# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about ten minutes
+# make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (13 minutes)
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
 
@@ -24,7 +25,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-features feature-agreement bench-growth lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -41,6 +42,9 @@ check: $(INSTALLED)
 	$(BIN)/mypy
 	mkdir -p $(VENV)/dagster && cp audio_assets/dagster.yaml $(VENV)/dagster
 	DAGSTER_HOME=$(abspath $(VENV)/dagster) $(BIN)/dg check defs
+
+bench-embeddings: $(INSTALLED)
+	$(BIN)/python benchmarks/embeddings.py $(or $(MUSIC),$(LIBRARY)) --work $(DATA)/bench --rounds $(ROUNDS)
 
 bench-features: $(BENCH_INSTALLED)
 	$(BIN)/python benchmarks/features.py $(if $(MUSIC),--music "$(MUSIC)") --rounds $(ROUNDS)

@@ -5,7 +5,8 @@ disk, and not what the asset remembers. Their names are constants, so that a ren
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 
 import dagster as dg
 import numpy as np
@@ -20,19 +21,24 @@ from audio_assets.assets import (
     track_manifest,
     warehouse_tables,
 )
-from audio_assets.corpus import load_index, raw_corpus, vectors_of
-from audio_assets.embeddings import audio_cone, sanity_record
+from audio_assets.corpus import Corpus, index_info, load_index, raw_corpus, vectors_of
+from audio_assets.embeddings import SanityRecord, audio_cone, hubness, pool_windows, sanity_record
+from audio_assets.failures import TrackFailure
 from audio_assets.features import FEATURES
 from audio_assets.partitions import track_batches
+from audio_assets.tracks import track_log_mel
 from audio_assets.warehouse import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
     PUBLISHED,
     connect_live,
     exported_rows,
+    fingerprint,
     newest_generation,
 )
+from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
+from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 _SHOWN = 10
@@ -49,6 +55,20 @@ _TRACKS_FOR_CONSTANT = 30
 _DURATION_TOLERANCE_S = 0.1
 _QUERIES = 100
 _TWINS = 10
+#: Tracks of a batch that are embedded a second time.
+_REPEATED = 2
+#: 1 - cosine of one file's two embeddings. Above the first, something is not repeatable: float32 has 6e-8,
+#: and one file gives one vector, whatever its batch. Above the second it is another model or another sound:
+#: between float32 and bfloat16 it is 4e-5.
+_REPEAT_TOLERANCE = 1e-6
+_REPEAT_LIMIT = 1e-3
+#: The measure is from Radovanovic et al. (JMLR 11, 2010), the limit is ours: the skewness of a geometric
+#: distribution. Random clouds of 3 to 512 dimensions have 0.1 to 0.9 when centred, and 1.4 to 3.4 when not.
+_HUBNESS_LIMIT = 2.0
+#: In a smaller library ten neighbours are no neighbourhood.
+_TRACKS_FOR_HUBNESS = 100
+#: A tenth of the spread of the vectors: former normalised vectors and exported means are out of date.
+_DRIFT_LIMIT = 0.1
 
 
 def _result(problems: Iterable[str], **metadata: object) -> dg.AssetCheckResult:
@@ -232,24 +252,88 @@ def _vector_result(rows: pa.Table) -> dg.AssetCheckResult:
     return _result(problems, **asdict(sanity))
 
 
+@dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
+def embeddings_repeatable(
+    context: dg.AssetCheckExecutionContext,
+    library: TrackLibrary,
+    warehouse: Warehouse,
+    analysis_pool: AnalysisPool,
+    clap_model: ClapModel,
+) -> dg.AssetCheckResult:
+    """Two tracks of the batch, read and embedded once more from their files, give the vectors on record.
+
+    A difference above 1e-6 warns: something is not repeatable, or another machine computes otherwise. Above
+    1e-3 it is an error: vectors of another model or another sound.
+    """
+    rows = _succeeded(_rows(warehouse, "clap_embeddings", context.partition_key))
+    settings = clap_model.settings()
+    hashes = dict(zip(rows["song_id"].to_pylist(), rows["content_sha256"].to_pylist(), strict=True))
+    stored = dict(zip(rows["song_id"].to_pylist(), vectors_of(rows), strict=True))
+    live = warehouse.live_tracks_of(context.partition_key)
+    same = [track for track in live if hashes.get(track.song_id) == track.content_sha256]
+    # By hash, so that it is not always the first two, and always the same two.
+    chosen = sorted(same, key=lambda track: track.content_sha256 or "")[:_REPEATED]
+    work = partial(track_log_mel, library.root_path, library.limits, settings.windowing)
+    off, unread = {}, []
+    with analysis_pool.open() as pool:
+        for track, result in pool.map_unordered(work, chosen):
+            if isinstance(result, TrackFailure):
+                unread.append(f"{track.song_id}: {result}")
+                continue
+            again = pool_windows(clap_model.encoder().embed_log_mel(result["log_mel"])).astype(np.float64)
+            off[track.song_id] = float(1 - again @ stored[track.song_id])
+    return _repeat_result(off, unread)
+
+
+def _repeat_result(off: dict[str, float], unread: list[str]) -> dg.AssetCheckResult:
+    """Judge by the track whose two vectors differ most; one that could not be read again is no difference."""
+    worst = max(off.values(), default=0.0)
+    differing = [song_id for song_id, difference in off.items() if not difference <= _REPEAT_TOLERANCE]
+    problem = f"embedded again, {_shown(differing)} differ from the record by up to 1 - cosine = {worst:.1e}"
+    return dg.AssetCheckResult(
+        passed=not differing,
+        severity=dg.AssetCheckSeverity.WARN if worst <= _REPEAT_LIMIT else dg.AssetCheckSeverity.ERROR,
+        description=problem if differing else "; ".join(unread) or None,
+        metadata={"repeated": len(off), "largest_repeat_difference": worst, "not_read_again": len(unread)},
+    )
+
+
 @dg.asset_check(asset=clap_embeddings, partitions_def=track_batches)
 def clap_model_healthy(context: dg.AssetCheckExecutionContext, clap_model: ClapModel) -> dg.AssetCheckResult:
-    """The model in force was trained, as far as its weights and its text tower tell."""
+    """The model in force was trained, as far as its weights and both towers tell."""
     concerns = clap_model.concerns()
     health = clap_model.health()
     return dg.AssetCheckResult(
         passed=not concerns,
         severity=dg.AssetCheckSeverity.WARN,
         description=" ".join(concerns) or None,
-        metadata={
-            "text_projection_bias_all_zero": health.text_projection_bias_all_zero,
-            "batch_norm_untouched": health.batch_norm_untouched,
-            "mean_prompt_cosine": health.mean_prompt_cosine,
-        },
+        metadata=asdict(health),
     )
 
 
 # --- clap_embeddings_normalized ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """Raw vectors of all live tracks, and what they look like."""
+
+    corpus: Corpus
+    sanity: SanityRecord
+
+
+def _raw(warehouse: Warehouse, clap_model: ClapModel) -> _Raw:
+    """Raw vectors on record, read once for all checks of a run."""
+    inputs = fingerprint(warehouse.record.root, ("track_manifest", "clap_embeddings"))
+    seen = frozenset((path, *status) for path, status in inputs.items())
+    return _read_raw(warehouse.data_dir, seen, clap_model.settings().version)
+
+
+@lru_cache(maxsize=1)
+def _read_raw(data_dir: str, _seen: frozenset[tuple[str | int, ...]], settings_version: str) -> _Raw:
+    warehouse = Warehouse(data_dir=data_dir)
+    corpus = raw_corpus(warehouse.record, warehouse.live_tracks(), settings_version)
+    return _Raw(corpus, sanity_record(corpus.vectors))
 
 
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
@@ -263,7 +347,7 @@ def normalized_complete(warehouse: Warehouse, clap_model: ClapModel) -> dg.Asset
     """Ids are unique and are those of the live tracks with an embedding."""
     rows = _rows(warehouse, "clap_embeddings_normalized")
     ids = rows["song_id"].to_pylist()
-    expected = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version).track_ids
+    expected = _raw(warehouse, clap_model).corpus.track_ids
     problems = []
     if len(set(ids)) != len(ids):
         problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
@@ -287,8 +371,7 @@ def normalized_searchable(warehouse: Warehouse) -> dg.AssetCheckResult:
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
 def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The mean pairwise cosine, exact over all pairs, falls by centring (or was near zero before)."""
-    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
-    before = sanity_record(raw.vectors)
+    before = _raw(warehouse, clap_model).sanity
     after = sanity_record(vectors_of(_succeeded(_rows(warehouse, "clap_embeddings_normalized"))))
     problems = []
     if before.mean_pairwise_cosine is not None and after.mean_pairwise_cosine is not None:
@@ -312,10 +395,9 @@ def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.Ass
 @dg.asset_check(asset=clap_embeddings_normalized)
 def raw_embeddings_spread(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """Raw embeddings do not all point the same way, as an untrained model's do."""
-    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
-    mean_cosine = sanity_record(raw.vectors).mean_pairwise_cosine
+    mean_cosine = _raw(warehouse, clap_model).sanity.mean_pairwise_cosine
     problem = audio_cone(mean_cosine)
-    if problem and not clap_model.checkpoint().carries_meaning:
+    if problem and clap_model.checkpoint().is_demo:
         problem = f"The demo model's vectors lie close together: mean pairwise cosine {mean_cosine:.3f}."
     return dg.AssetCheckResult(
         passed=problem is None,
@@ -352,7 +434,7 @@ def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.As
     index = load_index(warehouse.record)
     if index is None:
         return _result([], tracks=0)
-    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
+    raw = _raw(warehouse, clap_model).corpus
     off = float(np.abs(index.mean - raw.vectors.mean(axis=0, dtype=np.float64)).max())
     problems = [f"the stored mean is off the raw mean by {off:.2e}"] if not off <= _MEAN_TOLERANCE else []
     return _result(problems, largest_difference=off)
@@ -364,7 +446,7 @@ def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg
     index = load_index(warehouse.record)
     if index is None:
         return _result([], queried=0)
-    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), clap_model.settings().version)
+    raw = _raw(warehouse, clap_model).corpus
     stored = frozenset(index.track_ids.tolist())
     rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in stored]
     rows = rows[:: max(1, len(rows) // _QUERIES)]
@@ -378,6 +460,54 @@ def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg
     ]
     problems = [f"do not find themselves at 1: {_shown(lost)}"] if lost else []
     return _result(problems, queried=len(rows))
+
+
+@dg.asset_check(asset=retrieval_index)
+def index_without_hubs(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """No few tracks are everybody's neighbour: the skewness of how often a track is among the ten nearest."""
+    crowding = hubness(vectors_of(_rows(warehouse, "retrieval_index")))
+    if crowding is None:
+        return _result([], tracks=0)
+    judged = crowding.n_samples >= _TRACKS_FOR_HUBNESS
+    problem = (
+        f"skewness {crowding.skewness:.2f} (limit {_HUBNESS_LIMIT}): one track is among the ten nearest of "
+        f"{crowding.largest}, and {crowding.orphan_share:.0%} of the tracks are among nobody's"
+    )
+    return dg.AssetCheckResult(
+        passed=not judged or crowding.skewness <= _HUBNESS_LIMIT,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=problem if judged and crowding.skewness > _HUBNESS_LIMIT else None,
+        metadata={f"hubness_{name}": value for name, value in asdict(crowding).items()},
+    )
+
+
+@dg.asset_check(asset=retrieval_index)
+def index_mean_steady(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """The mean has not moved by more than a tenth of the spread since the index before this one.
+
+    Where it has, by more than chance, the library has changed in kind: normalised vectors that were kept
+    from before do not belong to this index.
+    """
+    info = index_info(warehouse.record)
+    if info is None or info.drift is None:
+        return _result([], tracks=info.n_tracks if info else 0)
+    # The mean of n vectors scatters by 1/sqrt(n) of the spread.
+    scatter = float(np.sqrt(1 / max(1, info.n_before) + 1 / max(1, info.n_tracks)))
+    limit = max(_DRIFT_LIMIT, 2 * scatter)
+    moved = info.drift.distance > limit
+    return dg.AssetCheckResult(
+        passed=not moved,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"the mean moved by {info.drift.distance:.3f} of the spread (limit {limit:.3f})"
+        if moved
+        else None,
+        metadata={
+            "mean_drift": info.drift.distance,
+            "mean_cosine_to_last": info.drift.cosine,
+            "tracks_before": info.n_before,
+            "tracks": info.n_tracks,
+        },
+    )
 
 
 # --- what people read -------------------------------------------------------------------------------
@@ -458,6 +588,7 @@ CHECKS = (
     embeddings_complete,
     embeddings_analysed,
     embeddings_valid,
+    embeddings_repeatable,
     clap_model_healthy,
     normalized_valid,
     normalized_complete,
@@ -467,6 +598,8 @@ CHECKS = (
     index_covers_normalized,
     index_mean_is_raw_mean,
     index_finds_stored_tracks,
+    index_without_hubs,
+    index_mean_steady,
     published_tables_agree,
     feature_columns_vary,
     all_keys_possible,

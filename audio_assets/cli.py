@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from audio_assets.embeddings import DEFAULT_MODEL_ID, DEFAULT_REVISION
+from audio_assets.embeddings import DEFAULT_MODEL_ID
 
 if TYPE_CHECKING:
     from audio_assets.pipeline import RunReport
@@ -58,7 +58,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 model_app = typer.Typer(
-    help="The CLAP model: fetch it, judge it.", no_args_is_help=True, rich_markup_mode=None
+    help="The CLAP model: pull it, judge it.", no_args_is_help=True, rich_markup_mode=None
 )
 app.add_typer(model_app, name="model")
 
@@ -332,7 +332,7 @@ def doctor(
 @app.command()
 def demo(data: DataDir = DEFAULT_DATA) -> None:
     """Make a small demo library and model, run everything over it, and show what came out."""
-    from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+    from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
     from audio_assets.demo.library import make_demo_library
     from audio_assets.demo.tour import show
 
@@ -340,17 +340,52 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
-    model = build_demo_checkpoint(folder / "demo-clap")
+    model = copy_demo_checkpoint(folder / "demo-clap")
     run(library / "audio", None, data, str(model), True, 0)
     show(out, folder, library / "truth.csv")
 
 
-@model_app.command()
-def fetch(
-    model: Annotated[str, typer.Option("--model", help="Model id on the hub.")] = DEFAULT_MODEL_ID,
-    revision: Annotated[str, typer.Option(help="Commit to pin.")] = DEFAULT_REVISION,
+@app.command()
+def search(
+    text: Annotated[str, typer.Option("--text", help="What to look for, in English.")],
+    limit: Annotated[int, typer.Option("-k", help="Tracks wanted.", min=1)] = 10,
+    data: DataDir = DEFAULT_DATA,
+    clap_model: ModelName = DEFAULT_MODEL_ID,
 ) -> None:
-    """Download a model once, verified and as safetensors; later runs need no network."""
+    """Find the tracks that are nearest to a text, with the model the index was made with."""
+    from audio_assets.embeddings import ModelError
+    from audio_assets.retrieval import QueryError
+    from audio_assets.search import SearchRefusedError, search_text
+    from resources.clap_model import ClapModel
+
+    record = _warehouse(_existing(data)).record
+    model = ClapModel(model_id=clap_model, offline=True)
+    try:
+        hits = search_text(record, model.text_tower(), model.settings().version, text, limit)
+        concerns = model.concerns()
+    except (ModelError, QueryError, SearchRefusedError) as error:
+        _fail(str(error))
+    for concern in concerns:
+        err.print(f"WARNING {escape(concern)}")
+    rows = ((rank, hit.song_id, hit.title, f"{hit.score:.3f}") for rank, hit in enumerate(hits, start=1))
+    _print_rows(("rank", "song_id", "track", "score"), rows)
+    out.print("Scores rank tracks for this text. They do not say how well a track fits it.")
+
+
+ModelArgument = Annotated[
+    str,
+    typer.Argument(
+        envvar="AUDIO_ASSETS_CLAP_MODEL", help="Model id on the hub, or a local folder.", metavar="MODEL"
+    ),
+]
+Revision = Annotated[
+    str, typer.Option(help="Commit of the hub's repository; left out, the one a known model is pinned to.")
+]
+
+
+@model_app.command()
+def pull(model: ModelArgument = DEFAULT_MODEL_ID, revision: Revision = "") -> None:
+    """Fetch a model once, verified and as safetensors; later runs need no network."""
     from audio_assets.embeddings import ModelError
     from resources.clap_model import ClapModel
 
@@ -358,25 +393,34 @@ def fetch(
         checkpoint = ClapModel(model_id=model, revision=revision).checkpoint()
     except ModelError as error:
         _fail(str(error))
-    out.print(f"{checkpoint.model_id}@{checkpoint.revision} is in {checkpoint.path}")
+    size_mb = checkpoint.weights_path.stat().st_size / 1e6
+    out.print(escape(f"model     {checkpoint.model_id}@{checkpoint.revision}"))
+    out.print(escape(f"folder    {checkpoint.path}"))
+    out.print(
+        f"weights   {checkpoint.weights_path.name}, {size_mb:.1f} MB, sha256 {checkpoint.weights_sha256}"
+    )
+    out.print(escape(f"verified  against {checkpoint.verified_by}"))
 
 
 @model_app.command()
-def check(clap_model: ModelName = DEFAULT_MODEL_ID) -> None:
-    """Measure whether a model looks trained."""
+def check(model: ModelArgument = DEFAULT_MODEL_ID, revision: Revision = "") -> None:
+    """Measure whether a model looks trained. Exit code 1 where it does not."""
     from audio_assets.embeddings import ModelError
     from resources.clap_model import ClapModel
 
-    model = ClapModel(model_id=clap_model)
+    clap_model = ClapModel(model_id=model, revision=revision, offline=True)
     try:
-        health, concerns = model.health(), model.concerns()
+        health, concerns = clap_model.health(), clap_model.concerns()
     except ModelError as error:
         _fail(str(error))
-    out.print(f"mean cosine of unrelated prompts: {health.mean_prompt_cosine:.4f}")
+    measures = health.measures
+    rows = ((m.name, f"{m.value:.4g}", m.limit, "UNTRAINED" if m.problem else "ok") for m in measures)
+    _print_rows(("figure", "value", "should be", "verdict"), rows)
     for concern in concerns:
         err.print(f"WARNING {escape(concern)}")
-    if concerns:
+    if health.problems:
         raise typer.Exit(EXIT_FAILED)
+    out.print("No sign of an untrained model. That is not to say that it is a good one.")
 
 
 def main() -> None:

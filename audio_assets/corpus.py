@@ -6,7 +6,7 @@ Where ``embeddings``, ``retrieval`` and ``warehouse`` meet. Nothing here knows D
 import datetime as dt
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import reduce
 
 import numpy as np
@@ -18,8 +18,10 @@ from audio_assets.embeddings import (
     EMBEDDING_DIM,
     EmbeddingSettings,
     MeanAccumulator,
+    MeanDrift,
     SanityRecord,
     centre_and_normalise,
+    mean_drift,
     sanity_record,
 )
 from audio_assets.failures import FailureCode
@@ -59,6 +61,30 @@ class Centring:
     before: SanityRecord
     after: SanityRecord
     left_out: list[str]
+
+
+@dataclass(frozen=True)
+class IndexInfo:
+    """What an index was made of, and how it differs from the one before it.
+
+    Parameters
+    ----------
+    settings_version, model : str
+        Model and windowing of its vectors; the model as ``name@revision``.
+    text_mean : ndarray of float32, shape (512,), or None
+        What a text query is centred with; None where the model could not embed texts.
+    drift : MeanDrift or None
+        How far the mean has moved since the index before it; None where there was none of the same model.
+    n_before, n_tracks : int
+        Tracks in the index before it (0 where there was none) and in this one.
+    """
+
+    settings_version: str
+    model: str
+    text_mean: npt.NDArray[np.float32] | None
+    drift: MeanDrift | None
+    n_before: int
+    n_tracks: int
 
 
 def raw_corpus(record: Record, live: Iterable[Entry], settings_version: str) -> Corpus:
@@ -137,7 +163,9 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     return Centring(sanity_record(raw.vectors), sanity_record(vectors[kept]), left_out)
 
 
-def index_corpus(record: Record) -> int:
+def index_corpus(
+    record: Record, settings_version: str, text_mean: npt.NDArray[np.float32] | None
+) -> IndexInfo | None:
     """Make the index of the newest normalised embeddings, with the very mean they were centred with.
 
     Both are in force from then on, at once.
@@ -146,26 +174,33 @@ def index_corpus(record: Record) -> int:
     ----------
     record : Record
         Read and written.
+    settings_version : str
+        Settings that `text_mean` belongs to.
+    text_mean : ndarray of float32, shape (512,), or None
+        Kept with the index if its vectors were made with those settings.
 
     Returns
     -------
-    int
-        Tracks in the index; none where no track has an embedding.
+    IndexInfo or None
+        What was made; None where no track has an embedding, and so the index is empty.
     """
     record.initialise()
     version = record.drafted_version()
     table = record.read("clap_embeddings_normalized", version=version)
     if table is None or "mean" not in _metadata(table):
         record.write("retrieval_index", arrow_schema("retrieval_index").empty_table(), version=version)
-        return 0
+        return None
     metadata = _metadata(table)
     # What a float32 reader of the mean would see is what is stored, so both doors and the NPZ agree.
     mean = np.asarray(json.loads(metadata["mean"]), dtype=np.float32)
     kept = table.filter(table["failure_code"].is_null()).select(arrow_schema("retrieval_index").names)
-    metadata["mean"] = json.dumps(mean.astype(np.float64).tolist())
+    metadata["mean"] = _as_text(mean)
+    metadata.update(_drift_since_last(record, metadata["settings_version"], mean))
+    if text_mean is not None and metadata["settings_version"] == settings_version:
+        metadata["text_mean"] = _as_text(text_mean)
     record.write("retrieval_index", kept, version=version, metadata=metadata)
     record.drop_superseded_versions()
-    return int(kept.num_rows)
+    return index_info(record)
 
 
 def load_index(record: Record) -> RetrievalIndex | None:
@@ -175,6 +210,36 @@ def load_index(record: Record) -> RetrievalIndex | None:
         return None
     mean = np.asarray(json.loads(_metadata(table)["mean"]), dtype=np.float32)
     return RetrievalIndex(np.array(table["song_id"].to_pylist(), dtype=np.str_), vectors_of(table), mean)
+
+
+def index_info(record: Record) -> IndexInfo | None:
+    """Read what the retrieval index was made of; None where nothing is indexed."""
+    table = record.read("retrieval_index")
+    if table is None or "mean" not in _metadata(table):
+        return None
+    values = _metadata(table)
+    text_mean = json.loads(values["text_mean"]) if "text_mean" in values else None
+    drift = json.loads(values["drift"]) if "drift" in values else None
+    return IndexInfo(
+        settings_version=values["settings_version"],
+        model=f"{values['model_id']}@{values['revision']}",
+        text_mean=None if text_mean is None else np.asarray(text_mean, dtype=np.float32),
+        drift=None if drift is None else MeanDrift(**drift),
+        n_before=int(values.get("n_before", 0)),
+        n_tracks=table.num_rows,
+    )
+
+
+def _drift_since_last(record: Record, settings_version: str, mean: npt.NDArray[np.float32]) -> dict[str, str]:
+    """Compare with the index that is about to be replaced; nothing to say where it is of another model."""
+    last, info = load_index(record), index_info(record)
+    if last is None or info is None or info.settings_version != settings_version:
+        return {}
+    return {"drift": json.dumps(asdict(mean_drift(last.mean, mean))), "n_before": str(info.n_tracks)}
+
+
+def _as_text(vector: npt.NDArray[np.float32]) -> str:
+    return json.dumps(vector.astype(np.float64).tolist())
 
 
 def setting_values(settings: EmbeddingSettings) -> dict[str, str]:

@@ -13,12 +13,10 @@ from numpy.typing import NDArray
 from audio_assets.embeddings import ModelError
 from audio_assets.failures import TrackFailure
 from audio_assets.features import SAMPLE_RATE_HZ, extract_features
+from audio_assets.features.agreement import agrees
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 
-#: Relative deviation of the fast extractor from the reference that is no concern; measured: docs/features.md.
-_AGREEMENT = 1e-5
-_ABSOLUTE_AGREEMENT = 1e-6
 _AGREEMENT_ADVICE = (
     "Remove the folder audio-assets in NUMBA_CACHE_DIR or ~/.cache and try again; "
     "where the C library is not glibc the reference's beats may differ."
@@ -77,8 +75,8 @@ def _workers() -> Finding:
     try:
         with AnalysisPool(workers=1, track_timeout_s=120).open() as pool:
             (_, result), *_ = pool.map_unordered(extract_features, [_pulsing_chord()])
-    except RuntimeError as error:
-        return Finding("worker process", False, str(error))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        return Finding("worker process", False, f"{type(error).__name__}: {error}")
     if isinstance(result, TrackFailure):
         return Finding("worker process", False, str(result))
     tempo_bpm = result["tempo_bpm"]
@@ -99,20 +97,12 @@ def _agreement() -> Finding:
     samples = _pulsing_chord()
     try:
         fast, reference = (extract_features(samples, extractor) for extractor in ("fast", "reference"))
-    except (RuntimeError, TrackFailure) as error:
-        return Finding("fast features", False, str(error))
-    off, largest = [], 0.0
-    for name, truth in reference.items():
-        value = fast[name]
-        if truth is None or value is None:
-            off += [name] * (value is not truth)
-        elif abs(value - truth) > _ABSOLUTE_AGREEMENT:
-            deviation = abs(value - truth) / max(abs(truth), _ABSOLUTE_AGREEMENT)
-            largest = max(largest, deviation)
-            off += [name] * (deviation > _AGREEMENT)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        return Finding("fast features", False, f"{type(error).__name__}: {error}")
+    off = [name for name, truth in reference.items() if not agrees(name, fast[name], truth)]
     if off:
         return Finding("fast features", False, f"differ in {', '.join(off)}. {_AGREEMENT_ADVICE}")
-    return Finding("fast features", True, f"as the reference's, largest relative deviation {largest:.0e}")
+    return Finding("fast features", True, f"all {len(reference)} as the reference's, up to rounding")
 
 
 def _model(clap_model: ClapModel) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from audio_assets.audio import AudioLimits, DecodedAudio, decode_mono
 from audio_assets.embeddings import SAMPLE_RATE_HZ as CLAP_RATE_HZ
-from audio_assets.embeddings import Windowing, cut_windows
+from audio_assets.embeddings import Windowing, cut_windows, to_log_mel
 from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.features import SAMPLE_RATE_HZ as FEATURE_RATE_HZ
 from audio_assets.features import extract_features
@@ -45,8 +45,8 @@ def track_features(root: Path, limits: AudioLimits, track: Entry) -> dict[str, A
     return {**features, **_decoding_columns(audio), "elapsed_s": time.monotonic() - started}
 
 
-def track_windows(root: Path, limits: AudioLimits, windowing: Windowing, track: Entry) -> dict[str, Any]:
-    """CLAP windows of one track.
+def track_log_mel(root: Path, limits: AudioLimits, windowing: Windowing, track: Entry) -> dict[str, Any]:
+    """Spectrograms of one track, for CLAP.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def track_windows(root: Path, limits: AudioLimits, windowing: Windowing, track: 
     Returns
     -------
     dict
-        ``windows`` (float32, ``(k, 480000)``, 48 kHz), the decoding columns and ``elapsed_s``.
+        ``log_mel`` (float32, ``(k, 1001, 64)``, dB), the decoding columns and ``elapsed_s``.
 
     Raises
     ------
@@ -67,8 +67,8 @@ def track_windows(root: Path, limits: AudioLimits, windowing: Windowing, track: 
     """
     started = time.monotonic()
     audio = _decode(root, limits, track, CLAP_RATE_HZ)
-    windows = cut_windows(audio.samples, windowing)
-    return {"windows": windows, **_decoding_columns(audio), "elapsed_s": time.monotonic() - started}
+    spectrograms = to_log_mel(cut_windows(audio.samples, windowing))
+    return {"log_mel": spectrograms, **_decoding_columns(audio), "elapsed_s": time.monotonic() - started}
 
 
 def _decode(root: Path, limits: AudioLimits, track: Entry, rate_hz: int) -> DecodedAudio:

@@ -7,7 +7,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 from audio_assets.demo.library import make_demo_library
 from audio_assets.pipeline import Pipeline, RunReport, open_instance
 from resources.analysis_pool import AnalysisPool
@@ -25,8 +25,16 @@ def demo_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The small seeded CLAP checkpoint; its embeddings carry no meaning."""
-    return build_demo_checkpoint(tmp_path_factory.mktemp("model") / "demo-clap")
+    """The demo's CLAP model. Read it, never write to it."""
+    return copy_demo_checkpoint(tmp_path_factory.mktemp("model") / "demo-clap")
+
+
+@pytest.fixture(scope="session")
+def warm_kernels() -> None:
+    """Compile or load all kernels at once: a test that patches some must not leave an incomplete cache."""
+    from audio_assets.features.fast import warm
+
+    warm()
 
 
 @pytest.fixture(scope="session")

@@ -98,7 +98,7 @@ def _play(midi: Path, wave: Path) -> None:
     settings = ["-o", "synth.cpu-cores=1", "-o", "synth.dynamic-sample-loading=1"]
     output = ["-r", str(signals.RATE_HZ), "-O", "s16", "-T", "wav", "-F", str(wave)]
     command = ["fluidsynth", "-n", "-i", "-q", "-g", "1.2", *settings, *output, str(SOUNDFONT), str(midi)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
 
 
 def _midi(piece: Piece) -> mido.MidiFile:

@@ -1,12 +1,11 @@
 """The house keeps its order: who may import whom, and what an import may cost."""
 
 import ast
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
+from fresh_process import run_fresh
 
 ROOT = Path(__file__).parents[1]
 DOMAIN = ("library", "audio", "features", "embeddings", "retrieval", "warehouse")
@@ -90,8 +89,7 @@ def test_the_definitions_load_without_the_heavy_stack() -> None:
     )
     seconds = {}
     for name, code in (("ours", ours), ("heavy", heavy)):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        elapsed, modules = done.stdout.splitlines()[-2:]
+        elapsed, modules = run_fresh(code).splitlines()[-2:]
         seconds[name] = float(elapsed)
         if name == "ours":
             assert not {module.split(".")[0] for module in modules.split()} & set(HEAVY)

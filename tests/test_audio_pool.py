@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fresh_process import PATHS
 
 from audio_assets.audio import IsolatedPool
 from audio_assets.failures import FailureCode, TrackFailure
@@ -72,6 +73,12 @@ def devour(what):
 DEVOURERS = ("numpy", "essentia", "mmap", "crumbs")
 
 
+def slowly_imported(_):
+    import slow_to_import
+
+    return slow_to_import.VALUE
+
+
 def own_pid(_):
     return os.getpid()
 
@@ -115,6 +122,14 @@ def test_too_much_memory_costs_one_item_and_the_limit_outlives_restarts():
     codes = {item: getattr(outcome, "code", outcome) for item, outcome in outcomes.items()}
     good = {f"good after {bad}": 100_000_000 for bad in DEVOURERS}
     assert codes == good | dict.fromkeys(DEVOURERS, FailureCode.OUT_OF_MEMORY)
+
+
+def test_preloading_is_no_items_time_even_if_the_fork_server_runs_already(pool, tmp_path, monkeypatch):
+    (tmp_path / "slow_to_import.py").write_text("import time; time.sleep(3); VALUE = 7")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert list(pool.map_unordered(abs, [-1])) == [(-1, 1)]  # the fork server runs, without the module
+    with IsolatedPool(workers=1, timeout_s=1.5, preload=["no_such_module", "slow_to_import"]) as preloading:
+        assert list(preloading.map_unordered(slowly_imported, [0])) == [(0, 7)]
 
 
 def test_death_by_want_of_memory_is_told(pool):
@@ -205,7 +220,7 @@ def test_nothing_outlives_a_killed_parent(tmp_path):
         [sys.executable, script, *started],
         stdout=subprocess.PIPE,
         start_new_session=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent)},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(PATHS)},
     )
     assert parent.stdout
     assert parent.stdout.readline() == b"a b\n"

@@ -13,9 +13,19 @@ import pytest
 from conftest import Workplace
 
 from audio_assets import checks
-from audio_assets.corpus import SpoiltCorpusError, normalise_corpus, vectors_of
+from audio_assets.corpus import (
+    SpoiltCorpusError,
+    index_corpus,
+    index_info,
+    normalise_corpus,
+    raw_corpus,
+    vectors_of,
+)
+from audio_assets.pipeline import open_instance
 from audio_assets.warehouse import Record, connect_live
+from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
+from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 BATCH = "batch-000001"
@@ -41,6 +51,8 @@ def evaluate(workplace: Workplace, check: Any) -> dg.AssetCheckResult:
     available = {
         "warehouse": Warehouse(data_dir=str(workplace.data)),
         "clap_model": ClapModel(model_id=workplace.model, offline=True),
+        "library": TrackLibrary(root=str(workplace.library)),
+        "analysis_pool": AnalysisPool(workers=1),
     }
     wanted = {name: available[name] for name in check.required_resource_keys if name in available}
     if check.check_specs_by_output_name["result"].partitions_def is None:
@@ -107,6 +119,10 @@ def with_vector_entry(value: float) -> Callable[[Rows], Rows]:
     return change
 
 
+def with_swapped_vectors(rows: Rows) -> Rows:
+    return [{**row, "embedding": rows[i - 1]["embedding"]} for i, row in enumerate(rows)]
+
+
 FAILED = {"failure_code": "silent", "failure_message": "x"}
 AXIS = [1.0] + [0.0] * 511
 
@@ -143,6 +159,7 @@ DAMAGE = [
         lambda rows: [{**row, **FAILED} for row in rows],
         "none of 5 tracks",
     ),
+    ("embeddings_repeatable", "clap_embeddings", with_swapped_vectors, "differ from the record"),
     ("raw_embeddings_spread", "clap_embeddings", with_column("embedding", AXIS), "lie close together"),
     ("normalized_valid", "clap_embeddings_normalized", with_vector_entry(float("nan")), "NaN"),
     ("normalized_valid", "clap_embeddings_normalized", with_value("embedding", [0.5] + [0.0] * 511), "off 1"),
@@ -243,3 +260,113 @@ def test_a_spoilt_vector_stops_the_centring_and_is_mended_by_materialising_again
     assert finished.run().succeeded
     table = warehouse.record.read("clap_embeddings", BATCH)
     assert np.isfinite(vectors_of(table)).all()
+
+
+@pytest.mark.parametrize(
+    ("difference", "severity"), [(5e-6, dg.AssetCheckSeverity.WARN), (0.1, dg.AssetCheckSeverity.ERROR)]
+)
+def test_a_vector_that_is_not_repeated_warns_and_one_of_another_model_is_an_error(
+    finished: Workplace, damaged: Any, difference: float, severity: dg.AssetCheckSeverity
+) -> None:
+    def turned(vector: list[float]) -> list[float]:
+        """Turn a vector by so much that 1 - cosine is the difference."""
+        unit = np.asarray(vector, np.float64)
+        aside = np.eye(512)[0] - unit[0] * unit
+        cosine = 1 - difference
+        return (cosine * unit + np.sqrt(1 - cosine**2) * aside / np.linalg.norm(aside)).tolist()
+
+    damaged("clap_embeddings", lambda rows: [{**r, "embedding": turned(r["embedding"])} for r in rows])
+    result = evaluate(finished, checks.embeddings_repeatable)
+    assert (result.passed, result.severity) == (False, severity)
+    assert result.metadata["largest_repeat_difference"].value == pytest.approx(difference, rel=0.05)
+
+
+def test_a_track_that_cannot_be_read_again_is_no_difference(finished: Workplace, tmp_path: Path) -> None:
+    moved = Workplace(tmp_path / "empty", finished.data, finished.model)
+    moved.library.mkdir()
+    result = evaluate(moved, checks.embeddings_repeatable)
+    assert result.passed
+    assert result.metadata["not_read_again"].value == 2
+
+
+def test_hubs_are_caught_in_a_library_that_is_large_enough(finished: Workplace, damaged: Any) -> None:
+    """Points around a few centres: the centres are among everybody's nearest."""
+    rng = np.random.default_rng(0)
+    spread = rng.standard_normal((200, 512))
+    even = spread / np.linalg.norm(spread, axis=1, keepdims=True)
+    common = np.ones(512) / np.sqrt(512)
+    near = np.where(np.arange(200)[:, None] < 5, 0.9, 0.3) * common + even
+    crowded = near / np.linalg.norm(near, axis=1, keepdims=True)
+    low = rng.standard_normal((200, 3)) @ np.eye(3, 512)
+    plain = low / np.linalg.norm(low, axis=1, keepdims=True)
+
+    def filled(vectors: np.ndarray) -> Callable[[Rows], Rows]:
+        return lambda rows: [
+            {**rows[0], "song_id": f"t{i}", "embedding": v.tolist()} for i, v in enumerate(vectors)
+        ]
+
+    damaged("retrieval_index", filled(plain))
+    assert evaluate(finished, checks.index_without_hubs).passed
+    damaged("retrieval_index", filled(crowded))
+    result = evaluate(finished, checks.index_without_hubs)
+    assert not result.passed
+    assert result.severity == dg.AssetCheckSeverity.WARN
+    assert result.metadata["hubness_largest"].value > 150
+    damaged("retrieval_index", lambda rows: rows[:90])
+    assert evaluate(finished, checks.index_without_hubs).passed, "too few to tell"
+
+
+def test_a_mean_that_moves_between_builds_is_noticed(finished: Workplace, damaged: Any) -> None:
+    warehouse = Warehouse(data_dir=str(finished.data))
+    settings = ClapModel(model_id=finished.model, offline=True).settings()
+    damaged("retrieval_index", lambda rows: rows)  # so that it is put back
+    index_corpus(warehouse.record, settings.version, None)
+    info = index_info(warehouse.record)
+    assert info is not None
+    assert info.drift is not None
+    assert info.drift.distance == pytest.approx(0, abs=1e-6)
+    assert evaluate(finished, checks.index_mean_steady).passed
+
+    raw = raw_corpus(warehouse.record, warehouse.live_tracks(), settings.version).vectors
+    mean = raw.mean(axis=0, dtype=np.float64)
+    spread = np.sqrt(np.square(raw - mean).sum(axis=1).mean())
+    step = np.eye(512)[0]
+    damaged("retrieval_index", lambda rows: rows * 200, {"mean": json.dumps((mean - spread * step).tolist())})
+    damaged("clap_embeddings_normalized", lambda rows: rows * 200)
+    index_corpus(warehouse.record, settings.version, None)
+    result = evaluate(finished, checks.index_mean_steady)
+    assert not result.passed
+    assert result.metadata["mean_drift"].value == pytest.approx(1, rel=1e-4)
+
+
+def test_an_index_of_another_model_is_not_compared(finished: Workplace, damaged: Any) -> None:
+    warehouse = Warehouse(data_dir=str(finished.data))
+    damaged("retrieval_index", lambda rows: rows, {"settings_version": "clap-other"})
+    index_corpus(warehouse.record, "any", None)
+    info = index_info(warehouse.record)
+    assert info is not None
+    assert info.drift is None
+    assert evaluate(finished, checks.index_mean_steady).passed
+
+
+def test_raw_vectors_are_read_once_for_all_checks_of_a_run(
+    finished: Workplace, damaged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = []
+    monkeypatch.setattr(checks, "raw_corpus", lambda *a: reads.append(a) or raw_corpus(*a))
+    checks._read_raw.cache_clear()
+    for check in (checks.normalized_complete, checks.centring_removes_cone, checks.index_mean_is_raw_mean):
+        evaluate(finished, check)
+    assert len(reads) == 1
+    damaged("clap_embeddings", with_column("embedding", AXIS))
+    assert not evaluate(finished, checks.index_mean_is_raw_mean).passed, "a changed record is read again"
+
+
+def test_figures_are_on_the_index_too_where_the_ui_plots_them(finished: Workplace) -> None:
+    with open_instance(finished.data) as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("retrieval_index"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = event.asset_materialization.metadata
+    for name in ("mean_prompt_cosine", "mean_signal_cosine"):
+        assert isinstance(metadata[name], dg.FloatMetadataValue)

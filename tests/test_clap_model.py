@@ -1,25 +1,23 @@
 """The CLAP model as a resource: one load a process, settings without torch, loud about bad weights."""
 
 import logging
-import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from transformers import ClapConfig
-from transformers import ClapModel as StockClapModel
+from clap_folders import TINY, write_checkpoint
 
-from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
-from audio_assets.embeddings import ModelMissingError
+from audio_assets.embeddings import DEMO_MARKER, ModelMissingError, resolve_precision
 from resources import clap_model
 from resources.clap_model import ClapModel, ModelUnhealthyError
 
 
 @pytest.fixture(scope="module")
 def demo_folder(tmp_path_factory) -> Path:
-    return build_demo_checkpoint(tmp_path_factory.mktemp("models") / "demo")
+    """A checkpoint that looks trained and says that it is the demo's."""
+    return write_checkpoint(tmp_path_factory.mktemp("models") / "demo", {**TINY, DEMO_MARKER: True})
 
 
 @pytest.fixture
@@ -30,10 +28,8 @@ def fresh_process(monkeypatch):
 
 
 @pytest.fixture
-def untrained_folder(demo_folder, tmp_path) -> Path:
-    folder = Path(shutil.copytree(demo_folder, tmp_path / "untrained"))
-    StockClapModel(ClapConfig.from_pretrained(folder)).save_pretrained(folder)
-    return folder
+def untrained_folder(tmp_path) -> Path:
+    return write_checkpoint(tmp_path / "untrained", TINY, trained=False)
 
 
 @pytest.fixture
@@ -47,8 +43,9 @@ def test_equal_settings_share_one_encoder(demo_folder):
     first = ClapModel(model_id=str(demo_folder)).encoder()
     assert ClapModel(model_id=str(demo_folder)).encoder() is first
     assert ClapModel(model_id=str(demo_folder), max_windows=3).encoder() is first
-    assert ClapModel(model_id=str(demo_folder), precision="float32").encoder() is first
-    assert ClapModel(model_id=str(demo_folder), precision="bfloat16").encoder() is not first
+    auto, other = sorted(("float32", "bfloat16"), key=lambda name: name != resolve_precision("auto"))
+    assert ClapModel(model_id=str(demo_folder), precision=auto).encoder() is first
+    assert ClapModel(model_id=str(demo_folder), precision=other).encoder() is not first
 
 
 @pytest.mark.usefixtures("fresh_process")
@@ -72,36 +69,66 @@ def test_settings_need_no_torch(demo_folder):
 def test_settings_follow_the_weights_and_the_windows(demo_folder, untrained_folder):
     settings = ClapModel(model_id=str(demo_folder)).settings()
     assert settings.windowing.max_windows == 6
-    assert settings.precision == "float32"
+    assert (settings.precision, settings.backend) == (resolve_precision("auto"), "torch")
     others = [
         ClapModel(model_id=str(demo_folder), max_windows=3),
+        ClapModel(model_id=str(demo_folder), backend="openvino"),
         ClapModel(model_id=str(untrained_folder)),
     ]
-    assert settings.version not in {other.settings().version for other in others}
+    assert len({settings.version, *(other.settings().version for other in others)}) == 4
+
+
+def test_batch_size_changes_no_version(demo_folder):
+    versions = {ClapModel(model_id=str(demo_folder), batch_size=n).settings().version for n in (0, 1, 8)}
+    assert len(versions) == 1
 
 
 @pytest.mark.usefixtures("fresh_process")
-def test_a_model_without_meaning_is_announced_once(demo_folder, warnings):
+def test_the_demo_model_is_announced_once(demo_folder, warnings):
     for _ in range(2):
         ClapModel(model_id=str(demo_folder)).encoder()
     (message,) = warnings()
     assert "DO NOT TRUST" in message
-    assert "no meaning" in message
+    assert "demo model" in message
 
 
 @pytest.mark.usefixtures("fresh_process")
 def test_an_untrained_model_is_announced_with_its_siblings(untrained_folder, warnings):
     ClapModel(model_id=str(untrained_folder)).encoder()
-    assert sum("laion/larger_clap_general" in message for message in warnings()) == 3
+    messages = warnings()
+    assert len(messages) == 4, "each mark once"
+    assert sum("laion/larger_clap_general@ada0c23a" in message for message in messages) == 1
 
 
 @pytest.mark.usefixtures("fresh_process")
 def test_strict_refuses_even_when_already_loaded(demo_folder):
     ClapModel(model_id=str(demo_folder)).encoder()
-    with pytest.raises(ModelUnhealthyError, match="no meaning"):
+    with pytest.raises(ModelUnhealthyError, match="demo model"):
         ClapModel(model_id=str(demo_folder), strict=True).encoder()
 
 
 def test_the_default_model_is_the_named_one_and_missing_offline(tmp_path):
-    with pytest.raises(ModelMissingError, match="audio-assets model fetch --model laion/larger_clap_music"):
+    with pytest.raises(ModelMissingError, match="audio-assets model pull laion/larger_clap_music"):
         ClapModel(cache_dir=str(tmp_path), offline=True).settings()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_no_text_is_embedded_by_a_collapsed_tower(untrained_folder):
+    with pytest.raises(ModelUnhealthyError, match=r"text tower has collapsed.*laion/larger_clap_general"):
+        ClapModel(model_id=str(untrained_folder)).text_tower()
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_the_demo_model_embeds_texts(demo_folder):
+    model = ClapModel(model_id=str(demo_folder))
+    assert model.text_tower().embed(["a flute", "a bell"]).shape == (2, 512)
+    assert "demo model" in model.concerns()[0]
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_model_that_looks_trained_embeds_texts_and_raises_no_concern(tmp_path, warnings):
+    model = ClapModel(model_id=str(write_checkpoint(tmp_path / "trained", TINY)), strict=True)
+    model.encoder()
+    assert model.concerns() == ()
+    assert warnings() == []
+    assert model.text_tower().embed(["a flute"]).shape == (1, 512)

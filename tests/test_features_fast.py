@@ -1,29 +1,37 @@
 """The fast extractor against the reference: same values, same decisions, same bits every time."""
 
-import multiprocessing
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import signals
+from fresh_process import run_fresh
 
-from audio_assets.audio import decode_mono
+from audio_assets.audio import IsolatedPool, decode_mono
 from audio_assets.failures import TrackFailure
-from audio_assets.features import EXTRACTOR_VERSIONS, SAMPLE_RATE_HZ, extract_features
-from audio_assets.features.fast._compiled import digest
+from audio_assets.features import EXTRACTOR_VERSIONS, PRELOAD, SAMPLE_RATE_HZ, extract_features
+from audio_assets.features.agreement import agrees
 from audio_assets.features.fast.beats import track_beats
 from audio_assets.features.fast.onset_scan import scan_onsets
+from audio_assets.features.fast.spectra import essentia_rows
+from audio_assets.features.fast.tonal import (
+    HPCP_BAND_HZ,
+    HPCP_FRAME,
+    HPCP_HOP,
+    HPCP_PEAKS,
+    HPCP_THRESHOLD,
+    hpcp,
+)
 from audio_assets.features.reference.rhythm import track_beats as reference_beats
 
-#: One second, 20 frames: this share of 1 % is 6.5e-5 off; noise does not explain it, the cause is not known.
-UNEXPLAINED = {"shortest": {"hpcp_2"}}
+pytestmark = pytest.mark.usefixtures("warm_kernels")
 
-#: Decisions: where they differ, every column that hangs on them differs.
+#: Hang on a decision: where the beats differ, all of these do.
 BEAT_COLUMNS = ("beat_", "beats_", "bpm_")
-EXACT = ("tempo_bpm", "is_minor", "key_cos", "key_sin")
+
+#: So many times the reference's own movement under noise may a value beyond its bound be off. A pure high
+#: tone's inharmonicity takes 3.7 of them: it is that of rounding errors. Nothing else takes 3.
+MOVEMENTS = 4
 
 
 def noise(duration_s=4.0):
@@ -61,18 +69,6 @@ def beats_of(samples):
     return track_beats(scan_onsets(samples).functions)
 
 
-def bound(column):
-    return 5e-4 if column.startswith("inharmonicity") else 1e-5
-
-
-def agrees(column, value, truth):
-    if truth is None or value is None:
-        return value is truth
-    if column in EXACT:
-        return value == pytest.approx(truth, abs=1e-9)
-    return value == pytest.approx(truth, rel=bound(column), abs=1e-7)  # float32 of a share of 1
-
-
 def extract_fast(samples):
     return extract_features(samples, "fast")
 
@@ -94,43 +90,80 @@ def under_noise(samples):
 
 
 def judge(samples):
-    """Whether the beats are the same, whether the reference would keep its own, and columns that are wrong.
-
-    A column beyond its bound is not wrong if the reference itself leaves the bound under noise.
-    """
+    """Whether the beats are the same, whether the reference keeps its own under noise, wrong columns."""
     reference, beats_s = extract_features(samples, "reference"), reference_beats(samples)[0]
-    same_beats = np.array_equal(beats_of(samples), beats_s)
-    firm_beats = same_beats or all(
-        np.array_equal(reference_beats(x)[0], beats_s) for x in under_noise(samples)
-    )
+    same_beats = firm_beats = np.array_equal(beats_of(samples), beats_s)
     wrong = disagreements(extract_fast(samples), reference, same_beats)
-    if wrong:
-        for noisy in under_noise(samples):
-            for column in disagreements(extract_features(noisy, "reference"), reference):
-                wrong.pop(column, None)
+    if wrong or not same_beats:
+        noisy = [
+            (extract_features(x, "reference"), np.array_equal(reference_beats(x)[0], beats_s))
+            for x in under_noise(samples)
+        ]
+        firm_beats = all(same for _, same in noisy)
+        wrong = {column: pair for column, pair in wrong.items() if not excused(column, *pair, noisy)}
     return same_beats, firm_beats, wrong
+
+
+def excused(column, value, truth, noisy):
+    """Whether the reference moves about as far under noise; beat columns only where it keeps its beats."""
+    rows = [row for row, same in noisy if same or not column.startswith(BEAT_COLUMNS)]
+    movement = max((distance(row[column], truth) for row in rows), default=0.0)
+    return distance(value, truth) <= MOVEMENTS * movement
+
+
+def distance(value, truth):
+    if value is None or truth is None:
+        return 0.0 if value is truth else np.inf
+    return abs(value - truth)
 
 
 @pytest.mark.parametrize("name", SIGNALS)
 def test_agrees_on_synthetic_signals(name):
     same_beats, firm_beats, wrong = judge(SIGNALS[name]())
-    assert wrong.keys() <= UNEXPLAINED.get(name, set())
+    assert not wrong
     assert same_beats or not firm_beats
 
 
 def test_agrees_on_the_demo_tracks(tracks):
     same_beats, wrong = [], {}
     for name, path in tracks.items():
-        try:
-            samples = decode_mono(path, SAMPLE_RATE_HZ).samples[: 30 * SAMPLE_RATE_HZ]
-            same, _, found = judge(samples)
-        except TrackFailure:
-            continue
+        same, _, found = judge(decode_mono(path, SAMPLE_RATE_HZ).samples)
         same_beats.append(same)
         wrong |= {name: found} if found else {}
     assert not wrong
-    assert len(same_beats) >= 10
+    assert len(same_beats) == 24
     assert np.mean(same_beats) >= 0.94
+
+
+@pytest.mark.parametrize("name", ["shortest", "band", "quiet", "noise"])
+def test_pitch_classes_of_the_same_spectra_are_essentias(name):
+    """Then all that the two can differ in is how the transform rounds, which near ties of bins hang on."""
+    from audio_assets.features._essentia import es
+
+    samples = SIGNALS[name]()
+    ours = hpcp(samples)
+    band = {"minFrequency": HPCP_BAND_HZ[0], "maxFrequency": HPCP_BAND_HZ[1]}
+    peaks = es.SpectralPeaks(
+        maxPeaks=HPCP_PEAKS, magnitudeThreshold=HPCP_THRESHOLD, orderBy="magnitude", **band
+    )
+    profile = es.HPCP(size=12, normalized="unitSum", **band)
+    bins = HPCP_FRAME // 2 + 1
+    spectra = essentia_rows(samples, 0, HPCP_FRAME, HPCP_HOP, "blackmanharris62", len(ours), bins)
+    theirs = np.array([profile(*peaks(spectrum)) for spectrum in spectra])
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+
+
+def test_an_impulses_beats_hang_on_the_rounding_of_its_correlation(monkeypatch):
+    """Beyond lag 2 it is 0 but for rounding; with essentia's rounding the beats are essentia's."""
+    from audio_assets.features._essentia import es
+
+    correlation = es.AutoCorrelation(normalization="unbiased")
+    monkeypatch.setattr(
+        "audio_assets.features.fast.beats.frame_correlation",
+        lambda frames: np.array([correlation(frame) for frame in frames]),
+    )
+    samples = single_impulse()
+    assert np.array_equal(beats_of(samples), reference_beats(samples)[0])
 
 
 @pytest.mark.parametrize("code", ["silent", "nan", "huge", "short"])
@@ -145,12 +178,17 @@ def test_refuses_what_the_reference_refuses(code):
     assert failures[0] == failures[1]
 
 
+def row_of(name):
+    return extract_fast(SIGNALS[name]())
+
+
 def test_same_bits_in_any_order_and_process():
-    samples = [make() for make in (signals.song, signals.band, signals.drone, SIGNALS["silence around"])]
-    rows = [extract_fast(x) for x in samples]
-    assert [extract_fast(x) for x in reversed(samples)] == rows[::-1]
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        assert pool.map(extract_fast, samples) == rows
+    names = ["song", "band", "drone", "silence around", "noise", "shortest"]
+    rows = {name: row_of(name) for name in names}
+    assert {name: row_of(name) for name in reversed(names)} == rows
+    for workers, order in ((1, names), (2, names[::-1])):
+        with IsolatedPool(workers, timeout_s=120, preload=PRELOAD) as pool:
+            assert dict(pool.map_unordered(row_of, order)) == rows
 
 
 def test_a_view_gives_the_same_bits():
@@ -170,43 +208,19 @@ def test_size_of_blocks_changes_no_bit(monkeypatch):
     assert extract_fast(samples) == at_once
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_memory_does_not_hold_a_tracks_spectra():
     """15 minutes: the spectra of librosa's frames alone would be 318 MB."""
     code = (
-        "import resource, numpy as np; from audio_assets.features import extract_features\n"
-        "peak_mb = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024\n"
+        "import numpy as np; from audio_assets.features import extract_features\n"
+        "from fresh_process import peak_mb\n"
         "samples = np.random.default_rng(0).standard_normal(15 * 60 * 44_100, dtype=np.float32)\n"
         "extract_features(samples[:50_000], 'fast')\n"
         "before = peak_mb()\n"
         "extract_features(samples, 'fast')\n"
         "print(peak_mb() - before)"
     )
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert float(run.stdout) < 200
-
-
-def test_an_edit_gives_the_kernel_cache_another_place(tmp_path):
-    module = tmp_path / "loops.py"
-    module.write_text("A = 1")
-    before = digest(tmp_path)
-    module.write_text("A = 2")
-    assert digest(tmp_path) != before
-
-
-def test_nowhere_to_keep_kernels_is_told_and_ends_no_worker(monkeypatch):
-    code = (
-        "from audio_assets.audio import IsolatedPool\n"
-        "from audio_assets.features import PRELOAD, extract_features\n"
-        "import signals\n"
-        "if __name__ == '__main__':\n"
-        "    with IsolatedPool(workers=1, timeout_s=60, preload=PRELOAD) as pool:\n"
-        "        (_, outcome), *_ = pool.map_unordered(extract_features, [signals.song(3)])\n"
-        "        print(outcome)"
-    )
-    monkeypatch.setenv("NUMBA_CACHE_DIR", "/dev/null")
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
-    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
-    assert "set NUMBA_CACHE_DIR to a folder that can be written to" in run.stdout
+    assert float(run_fresh(code)) < 200
 
 
 def test_leaves_librosa_alone():
@@ -215,4 +229,4 @@ def test_leaves_librosa_alone():
         "extract_features(np.random.default_rng(0).standard_normal(50_000).astype(np.float32), 'fast'); "
         "assert not {'librosa', 'sklearn', 'torch'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run_fresh(code)

@@ -4,21 +4,24 @@ import hashlib
 from operator import attrgetter
 
 import pytest
+from programs import needs
 from rendered_music import MISSING, TEMPI_BPM, Piece, key_pieces, tempo_pieces
 from tempo_key_scores import OCTAVES, key_name, key_score, row_key, tempi_bpm, tempo_factor
 
 from audio_assets.features import extract_features
 
-#: Of 14 tempi, how many are found exactly and how many up to octave, within 4 %: what was measured.
+#: Of 14 tempi, how many are found exactly and how many up to octave, within 4 %: what was measured. Another
+#: version of the synthesiser or its sounds may cost one of them.
 TEMPI_FOUND = {
     "clicks": {"tempo_bpm": (12, 14), "60 / beat_interval_mean": (11, 14), "bpm_first_peak": (11, 14)},
     "drums": {"tempo_bpm": (7, 14), "60 / beat_interval_mean": (10, 14), "bpm_first_peak": (10, 14)},
     "song": {"tempo_bpm": (9, 14), "60 / beat_interval_mean": (10, 14), "bpm_first_peak": (10, 14)},
 }
+SLACK = 1
 KEYS = key_pieces(["piano", "song"])
 TEMPI = tempo_pieces(TEMPI_FOUND)
 
-needs_synthesiser = pytest.mark.skipif(bool(MISSING), reason=MISSING or "")
+needs_synthesiser = needs(MISSING)
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +46,8 @@ def test_tempo(arrangement, column, rows):
         if piece.arrangement == arrangement
     }
     exact, up_to_octave = TEMPI_FOUND[arrangement][column]
-    assert sum(factor == "1" for factor in factors.values()) >= exact, factors
-    assert sum(factor in OCTAVES for factor in factors.values()) >= up_to_octave, factors
+    assert sum(factor == "1" for factor in factors.values()) >= exact - SLACK, factors
+    assert sum(factor in OCTAVES for factor in factors.values()) >= up_to_octave - SLACK, factors
 
 
 @needs_synthesiser

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import soundfile
 from conftest import Workplace
+from safetensors.numpy import load_file, save_file
 
-from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 from audio_assets.features import FEATURE_NAMES
 from audio_assets.pipeline import Pipeline
 from resources.warehouse import UnknownBatchError, Warehouse
@@ -191,7 +192,7 @@ def test_without_a_model_the_features_are_still_published(four_tracks: Workplace
     report = without.run()
     assert len(without.sql("SELECT song_id FROM audio_features")) == 4
     assert len(report.failed_jobs) == 1
-    assert "audio-assets model fetch" in report.failed_jobs[0]
+    assert "audio-assets model pull" in report.failed_jobs[0]
     assert not report.succeeded
 
 
@@ -276,12 +277,20 @@ def test_two_files_that_change_places_are_hashed_again(workplace: Workplace, tra
     assert after == {"A": before["B"], "B": before["A"]}
 
 
+def with_other_weights(checkpoint: Path) -> Path:
+    """Make another model of a checkpoint."""
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["audio_projection.linear2.bias"] += 0.1
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    return checkpoint
+
+
 def test_vectors_of_two_models_are_never_mixed(
     four_tracks: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A new model, and only some of the batches made with it."""
     four_tracks.run(batch_size=2)
-    other = build_demo_checkpoint(tmp_path / "other", seed=1)
+    other = with_other_weights(copy_demo_checkpoint(tmp_path / "other"))
     changed = Workplace(four_tracks.library, four_tracks.data, str(other))
     whole = Pipeline.pending
     with monkeypatch.context() as patch:

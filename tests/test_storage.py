@@ -76,7 +76,7 @@ def fill(record: Record, n: int, generation: int = 0) -> list[Entry]:
 
 def rebuild(record: Record, n: int = 4, generation: int = 0) -> None:
     normalise_corpus(record, fill(record, n, generation), SETTINGS)
-    index_corpus(record)
+    index_corpus(record, SETTINGS.version, None)
 
 
 def tracks_read(folder: Path) -> int:
@@ -122,7 +122,7 @@ def test_the_normalised_table_and_the_index_switch_together(record: Record) -> N
     assert counts() == (3, 3), "a normalised table is seen before its index"
     with record.snapshot() as still, connect_live(still) as frozen:
         assert frozen.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
-    index_corpus(record)
+    index_corpus(record, SETTINGS.version, None)
     assert counts() == (5, 5)
     index = load_index(record)
     assert index is not None
@@ -172,7 +172,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
         record = t.Record(Path(sys.argv[1]))
         t.normalise_corpus(record, t.entries(5), t.SETTINGS)
         setattr(sys.modules[module], name, lambda *a: os.kill(os.getpid(), signal.SIGKILL))
-        audio_assets.corpus.index_corpus(record)
+        audio_assets.corpus.index_corpus(record, t.SETTINGS.version, None)
         """,
         record.root,
         moment,
@@ -180,7 +180,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
     assert done.returncode == KILLED, done.stderr
     with connect_live(record) as live:
         assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
-    index_corpus(record)
+    index_corpus(record, SETTINGS.version, None)
     assert (index := load_index(record)) is not None
     assert len(index.track_ids) == 5, "the finished half was lost"
 
@@ -508,7 +508,7 @@ def test_a_read_only_data_folder_is_answered_in_a_sentence(mount: Callable[[str]
     attempts: list[Callable[[], object]] = [
         lambda: publish(record, data),
         lambda: roll_back(data),
-        lambda: index_corpus(record),
+        lambda: index_corpus(record, SETTINGS.version, None),
         lambda: batch_of(record, 4, []),
     ]
     for attempt in attempts:

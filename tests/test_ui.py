@@ -17,8 +17,9 @@ from pathlib import Path
 import duckdb
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from programs import needs
 
-from audio_assets.demo.clap_checkpoint import build_demo_checkpoint
+from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 
 CHROMIUM = shutil.which("chromium")
 BROWSER_OPTIONS = [
@@ -39,7 +40,7 @@ CLICK_MS = 30_000
 
 Camera = Callable[[str], None]
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium binary on this machine")
+pytestmark = needs(None if CHROMIUM else "no chromium binary on this machine")
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def url(tmp_path, demo_library, data, server_log) -> Iterator[str]:
     library.mkdir()
     for track in sorted(path for path in (demo_library / "audio").rglob("*") if path.is_file())[:N_TRACKS]:
         shutil.copy(track, library)
-    model = build_demo_checkpoint(tmp_path / "model")
+    model = copy_demo_checkpoint(tmp_path / "model")
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     command = [Path(sys.executable).with_name("audio-assets"), "ui", "--library", library, "--data", data]

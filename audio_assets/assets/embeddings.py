@@ -1,19 +1,20 @@
 """CLAP embeddings: raw, one partition a batch of tracks; and centred over all tracks."""
 
-import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import dagster as dg
+import numpy as np
+import numpy.typing as npt
 
 from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, preview, rounded
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
-from audio_assets.embeddings import ClapEncoder, pool_windows
+from audio_assets.embeddings import FRAMES, MEL_BANDS, TrackVectors, pool_windows
 from audio_assets.failures import TrackFailure
 from audio_assets.library import Entry
 from audio_assets.partitions import track_batches
-from audio_assets.tracks import track_windows
+from audio_assets.tracks import track_log_mel
 from audio_assets.warehouse import PUBLISHED, RECORD, Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -47,14 +48,16 @@ def clap_embeddings(
     """
     batch = context.partition_key
     settings = clap_model.settings()
-    work = partial(track_windows, library.root_path, library.limits, settings.windowing)
+    work = partial(track_log_mel, library.root_path, library.limits, settings.windowing)
 
     def compute(todo: Sequence[Entry]) -> Iterator[Outcome]:
         advance = progress.start(f"{batch} embeddings", len(todo), context.log)
         encoder = clap_model.encoder()
         with analysis_pool.open() as pool:
-            for track, result in pool.map_unordered(work, todo):
-                yield _embed(encoder, track, result, setting_values(settings))
+            heard = pool.map_unordered(work, todo)
+            spectrograms = (((track, result), _take_log_mel(result)) for track, result in heard)
+            for (track, result), embedded in encoder.embed_tracks(spectrograms):
+                yield _outcome(track, result, embedded, setting_values(settings))
                 advance()
 
     tracks = warehouse.live_tracks_of(batch)
@@ -69,21 +72,26 @@ def clap_embeddings(
     )
 
 
-def _embed(
-    encoder: ClapEncoder, track: Entry, result: dict[str, Any] | TrackFailure, settings: dict[str, str]
+def _take_log_mel(result: dict[str, Any] | TrackFailure) -> npt.NDArray[np.float32]:
+    if isinstance(result, TrackFailure):
+        return np.empty((0, FRAMES, MEL_BANDS), dtype=np.float32)
+    spectrograms: npt.NDArray[np.float32] = result.pop("log_mel")
+    return spectrograms
+
+
+def _outcome(
+    track: Entry, result: dict[str, Any] | TrackFailure, embedded: TrackVectors, settings: dict[str, str]
 ) -> Outcome:
-    """Run the model on what a worker cut out of a track."""
+    """Make a row of what a worker heard of a track and what the model made of it."""
     if isinstance(result, TrackFailure):
         return Outcome(track.song_id, result)
-    started = time.monotonic()
-    windows = result.pop("windows")
-    elapsed_s = result.pop("elapsed_s")
+    elapsed_s = result.pop("elapsed_s") + embedded.elapsed_s
     try:
-        embedding = pool_windows(encoder.embed_windows(windows))
+        embedding = pool_windows(embedded.vectors)
     except TrackFailure as failure:
         return Outcome(track.song_id, failure)
-    row = {**result, **settings, "n_windows": len(windows), "embedding": embedding}
-    return Outcome(track.song_id, row, elapsed_s + time.monotonic() - started)
+    row = {**result, **settings, "n_windows": len(embedded.vectors), "embedding": embedding}
+    return Outcome(track.song_id, row, elapsed_s)
 
 
 @dg.asset(

@@ -78,19 +78,21 @@ class IsolatedPool:
     timeout_s : float
         Longest time for one item in seconds, the import of the function's module included.
     preload : sequence of str
-        Modules that the fork server imports once, so that workers start in milliseconds. Without effect
-        where workers are spawned (macOS) or the process has started a fork server before.
+        Modules that every worker has imported before it takes its first item. The fork server imports them
+        once, so that workers start in milliseconds; where workers are spawned (macOS) or the process has
+        started a fork server before, each worker imports them itself, on no item's time. An import that
+        fails ends no worker: the function's own import will tell.
     memory_limit_mb : int or None
-        Most private memory of one worker in 10^6 bytes, its libraries' data included (0.4 GB with essentia
-        and librosa); None for no limit. Memory that is reserved counts, touched or not; shared memory and
-        files that are mapped for reading do not. Linux enforces it; macOS may accept the limit and ignore it.
+        Most private memory of one worker in 10^6 bytes, its libraries' data included; None for no limit.
+        Memory that is reserved counts, touched or not; shared memory and files that are mapped for reading
+        do not. Linux enforces it; macOS may accept the limit and ignore it.
     """
 
     def __init__(
         self, workers: int, timeout_s: float, preload: Sequence[str] = (), memory_limit_mb: int | None = None
     ) -> None:
         self._context = _start_context(preload)
-        self._limits = _Limits(timeout_s, memory_limit_mb)
+        self._limits = _Limits(timeout_s, memory_limit_mb, tuple(preload))
         self._size = workers
         self._workers: list[_Worker] = []
         self._failed_starts = 0
@@ -188,10 +190,11 @@ class IsolatedPool:
 
 @dataclass(frozen=True)
 class _Limits:
-    """What one item may take."""
+    """What one item may take, and the modules whose import it need not wait for."""
 
     timeout_s: float
     memory_mb: int | None
+    preload: tuple[str, ...]
 
 
 class _Worker:
@@ -273,6 +276,7 @@ def _serve(connection: Connection, parent_gone: Connection, limits: _Limits) -> 
     _die_with_parent(parent_gone)
     _use_one_thread()
     _limit_memory(limits.memory_mb)
+    _import_all(limits.preload)
     with suppress(EOFError, OSError):  # the parent has gone
         connection.send_bytes(READY)
         while True:
@@ -305,6 +309,13 @@ def _limit_memory(memory_mb: int | None) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         limit = memory_mb * 10**6 if hard == resource.RLIM_INFINITY else min(memory_mb * 10**6, hard)
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    """Import what is not there yet; what goes wrong goes wrong again in the function, which can tell."""
+    for module in modules:
+        with suppress(Exception):
+            importlib.import_module(module)
 
 
 def _run(task: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""A small band: from tempo, key and instrument to stereo samples, the same for the same seed.
+"""A small band: from tempo, key, instrument and touch to stereo samples, the same for the same seed.
 
 What belongs here: harmony, melody, the sound of the instruments and the drums, and the mix. What does
 not: which tracks the demo library holds and how they are written to disk (`audio_assets.demo.library`).
@@ -8,7 +8,7 @@ beats until it is rendered, and a bar has four beats.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Literal
@@ -91,9 +91,34 @@ INSTRUMENTS: Mapping[str, Instrument] = MappingProxyType(
         "brass": Instrument((1, 0.9, 0.5, 0.5, 0.3, 0.2, 0.15, 0.1), 0.03, 0.08, vibrato_cents=4),
         "electric_piano": Instrument((1, 0.25, 0.04, 0.3, 0, 0.02, 0.1), 0.004, 0.12, decay_s=0.8),
         "synth_lead": Instrument((1, 0.5, 0.25, 0.3, 0.2, 0.15, 0.12, 0.15, 0.1), 0.005, 0.04),
+        "flute": Instrument((1, 0.3, 0.12, 0.03, 0.01), 0.07, 0.1, vibrato_cents=14),
+        # The bars of a marimba are tuned so that their overtones are the 4th and the 10th partial.
+        "mallets": Instrument((1, 0, 0, 0.35, 0, 0, 0, 0, 0, 0.15), 0.002, 0.06, decay_s=0.22),
     }
 )
 BASS = Instrument((1, 0.5, 0.25, 0.1), 0.006, 0.06, decay_s=0.9)
+
+
+@dataclass(frozen=True)
+class Touch:
+    """How hard the band plays: softly is not only quieter, it is also darker.
+
+    Parameters
+    ----------
+    tilt : float
+        Partial k of every instrument is scaled by k to this power.
+    peak : float
+        Largest sample of the finished mix.
+    """
+
+    tilt: float
+    peak: float
+
+
+Dynamics = Literal["soft", "medium", "loud"]
+TOUCHES: Mapping[Dynamics, Touch] = MappingProxyType(
+    {"soft": Touch(-1.0, 0.2), "medium": Touch(0.0, 0.8), "loud": Touch(0.6, 0.95)}
+)
 
 
 @dataclass(frozen=True)
@@ -113,7 +138,11 @@ class Score:
     comping : tuple of float
         Beats of the bar on which the chord is struck.
     drum_gain : float
-        Level of the drums against the rest of the band.
+        Level of the drums against the rest of the band; 0 is without drums.
+    octave : int
+        Octaves by which the chords and the melody lie above their usual place.
+    dynamics : {"soft", "medium", "loud"}
+        A key of `TOUCHES`.
     """
 
     tempo_bpm: float
@@ -122,6 +151,8 @@ class Score:
     instrument: str
     comping: tuple[float, ...] = (0.0, 2.0)
     drum_gain: float = 1.0
+    octave: int = 0
+    dynamics: Dynamics = "medium"
 
     @property
     def n_bars(self) -> int:
@@ -158,10 +189,11 @@ def harmony(score: Score, rng: np.random.Generator) -> list[str]:
 
 
 def chord_part(score: Score, chords: Sequence[str]) -> list[Note]:
-    """Voice every chord between G3 and F#4, struck on the beats of `score.comping`."""
+    """Voice every chord between G3 and F#4 (at octave 0), struck on the beats of `score.comping`."""
+    lowest = 55 + 12 * score.octave
     strikes = [*score.comping, float(BEATS_PER_BAR)]
     return [
-        Note(bar * BEATS_PER_BAR + strike, 0.95 * (after - strike), 55 + (score.tonic + step - 7) % 12)
+        Note(bar * BEATS_PER_BAR + strike, 0.95 * (after - strike), lowest + (score.tonic + step - 7) % 12)
         for bar, chord in enumerate(chords)
         for strike, after in pairwise(strikes)
         for step in CHORDS[chord]
@@ -180,6 +212,7 @@ def bass_part(score: Score, chords: Sequence[str]) -> list[Note]:
 def melody_part(score: Score, chords: Sequence[str], rng: np.random.Generator) -> list[Note]:
     """Walk at random over the scale, on chord tones where the beat is strong, home to the tonic."""
     notes, degree = [], int(rng.choice((0, 2, 4)))
+    tonic = 60 + score.tonic + 12 * score.octave
     for bar, chord in enumerate(chords[:-1]):
         beat = 0.0
         for length in MELODY_RHYTHMS[rng.integers(len(MELODY_RHYTHMS))]:
@@ -187,11 +220,9 @@ def melody_part(score: Score, chords: Sequence[str], rng: np.random.Generator) -
             scale = _scale_over(chord, score.mode)
             if beat % 2 == 0:
                 degree = _nearest_chord_tone(degree, scale, CHORDS[chord])
-            notes.append(
-                Note(bar * BEATS_PER_BAR + beat, 0.9 * length, 60 + score.tonic + _semitones(degree, scale))
-            )
+            notes.append(Note(bar * BEATS_PER_BAR + beat, 0.9 * length, tonic + _semitones(degree, scale)))
             beat += length
-    home = 60 + score.tonic + 12 * round(degree / 7)
+    home = tonic + 12 * round(degree / 7)
     return [*notes, Note((len(chords) - 1) * BEATS_PER_BAR, BEATS_PER_BAR, home)]
 
 
@@ -228,15 +259,16 @@ def render(score: Score, sample_rate_hz: int, rng: np.random.Generator) -> NDArr
     Returns
     -------
     ndarray, shape (n_samples, 2), float32
-        Left and right, with a peak of 0.8.
+        Left and right, with the peak of the score's dynamics.
     """
     chords = harmony(score, rng)
-    instrument = INSTRUMENTS[score.instrument]
+    touch = TOUCHES[score.dynamics]
+    instrument = _touched(INSTRUMENTS[score.instrument], touch)
     n_samples = round(score.duration_s * sample_rate_hz)
     mix = np.zeros((n_samples, 2))
     for part, voice, gain, pan in (
         (chord_part(score, chords), instrument, 0.22, -0.35),
-        (bass_part(score, chords), BASS, 0.45, 0.0),
+        (bass_part(score, chords), _touched(BASS, touch), 0.45, 0.0),
         (melody_part(score, chords, rng), instrument, 0.38, 0.35),
     ):
         mix += _pan(gain * _play(part, voice, score.tempo_bpm, sample_rate_hz, n_samples), pan)
@@ -244,8 +276,13 @@ def render(score: Score, sample_rate_hz: int, rng: np.random.Generator) -> NDArr
         hit = score.drum_gain * gain * drum(sample_rate_hz, rng)
         mix += _pan(_strike(hit, beats, score.tempo_bpm, sample_rate_hz, n_samples), pan)
     mix = _reverberate(mix, sample_rate_hz)
-    mastered: NDArray[np.float32] = (0.8 / np.abs(mix).max() * mix).astype(np.float32)
+    mastered: NDArray[np.float32] = (touch.peak / np.abs(mix).max() * mix).astype(np.float32)
     return mastered
+
+
+def _touched(voice: Instrument, touch: Touch) -> Instrument:
+    tilted = tuple(gain * k**touch.tilt for k, gain in enumerate(voice.harmonics, start=1))
+    return replace(voice, harmonics=tilted)
 
 
 def _play(

@@ -24,11 +24,13 @@ LIMIT 8
 """
 
 _NEIGHBOURS = """
-SELECT manifest.title, manifest.genre, round(score::DOUBLE, 3) AS score
-FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 5)
+SELECT truth.title, truth.instrument, truth.tempo_bpm AS true_bpm, round(score::DOUBLE, 3) AS score
+FROM similar_tracks((SELECT song_id FROM manifest WHERE audio_path = ?), 5)
 JOIN manifest USING (song_id)
+JOIN read_csv(?) AS truth ON manifest.audio_path = truth.relative_path
 ORDER BY score DESC
 """
+_ASKED = "folk/fern_and_stone.mp3"
 
 
 def show(console: Console, data_dir: Path, truth: Path) -> None:
@@ -49,9 +51,11 @@ def show(console: Console, data_dir: Path, truth: Path) -> None:
         console.print("\n[bold]Features beside the tempo and key the tracks were made with[/bold]")
         console.print("(a tempo may be found at its half or double)")
         _print(console, connection.execute(_FEATURES, [str(truth)]))
-        console.print("\n[bold]The nearest tracks of one track[/bold]")
-        console.print("The demo model has random weights: its neighbours carry no meaning yet.")
-        _print(console, connection.execute(_NEIGHBOURS))
+        console.print("\n[bold]A track and its nearest[/bold]")
+        console.print(
+            "Found by the demo model, which was trained on synthesised music like this and knows no other."
+        )
+        _print(console, connection.execute(_NEIGHBOURS, [_ASKED, str(truth)]))
     console.print(f'\nAsk more: audio-assets sql --data {data_dir} "SELECT ..."')
 
 

@@ -1,78 +1,183 @@
-"""The embedding model as the platform uses it: windows or texts in, unit vectors out.
+"""The embedding model as the platform uses it: spectrograms or texts in, unit vectors out.
 
-What belongs here: batching, the choice of device and precision, and the settings that make two
-embeddings comparable. What does not: transformers' details (``towers``), windows (``windows``).
+What belongs here: how the windows of many tracks share passes through the model, and what runs at the same
+time. What does not: one pass (``towers``, ``openvino_tower``), the front end (``log_mel``, ``windows``).
 """
 
-import hashlib
-import json
-from dataclasses import dataclass
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
+from typing import Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from audio_assets.embeddings.checkpoints import Checkpoint
-from audio_assets.embeddings.towers import AudioTower, TextTower
-from audio_assets.embeddings.windows import EMBEDDING_DIM, WINDOW_SAMPLES, Windowing
+from audio_assets.embeddings.log_mel import FRAMES, MEL_BANDS
+from audio_assets.embeddings.openvino_tower import OpenVinoTower
+from audio_assets.embeddings.settings import resolve_precision
+from audio_assets.embeddings.towers import (
+    AudioTower,
+    TextTower,
+    memory_bytes,
+    refuse_other_front_ends,
+    use_one_thread,
+)
+from audio_assets.embeddings.windows import EMBEDDING_DIM
 
-_PRECISIONS = ("float32", "bfloat16")
+T = TypeVar("T")
+
+#: Windows in one pass on a CPU, for every backend: one and eight cost 5 to 10 % more than four.
+CPU_PASS_WINDOWS = 4
+#: What a window is allowed on a GPU (50 MB were measured on a CPU), and the most windows in one pass there.
+GPU_BYTES_A_WINDOW = 128 * 2**20
+GPU_MOST_WINDOWS = 64
+# Passes a lane, the running one included: none idles while the next track is being decoded.
+_PASSES_AHEAD = 2
+_TEXTS_A_PASS = 8
 
 
 @dataclass(frozen=True)
-class EmbeddingSettings:
-    """Everything that decides what a track's embedding is; stored with each row.
+class TrackVectors:
+    """What the model made of one track.
 
     Parameters
     ----------
-    model_id, revision : str
-        Where the weights come from.
-    weights_sha256, config_sha256 : str
-        Which weights they are, and which front end and architecture they are used with.
-    windowing : Windowing
-        Which parts of a track are heard.
-    precision : str
-        ``float32`` or ``bfloat16``.
-    backend : str
-        What runs the model.
+    vectors : np.ndarray, shape (k, 512), float32
+        A unit vector for each window.
+    elapsed_s : float
+        Time that the model spent on them, its passes being shared among their windows.
     """
 
-    model_id: str
-    revision: str
-    weights_sha256: str
-    config_sha256: str
-    windowing: Windowing
-    precision: str
-    backend: str = "torch"
-
-    @property
-    def version(self) -> str:
-        """Short name of these settings; rows are comparable exactly when it is equal.
-
-        The weights count by their hash, not by name or folder: moving a model recomputes nothing.
-        """
-        parts = [
-            self.weights_sha256,
-            self.config_sha256,
-            self.windowing.version,
-            self.precision,
-            self.backend,
-        ]
-        return "clap-" + hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+    vectors: npt.NDArray[np.float32]
+    elapsed_s: float
 
 
-def resolve_precision(precision: str) -> str:
-    """Turn ``auto`` into what it stands for, without loading torch.
+class ClapEncoder:
+    """A loaded CLAP model.
+
+    The audio tower is loaded at once, the text tower with the first text.
+
+    Every pass through the model has the same number of windows, the last one being filled up, because another
+    number may be rounded differently. So a vector depends neither on the tracks it shared a pass with nor
+    on how many there are. On a CPU each core is a lane of its own for one pass at a time.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        The weights.
+    device : str
+        ``auto`` (cuda, else mps, else cpu) or a torch device; the openvino backend always uses the CPU.
+    precision : str
+        ``auto``, ``float32`` or ``bfloat16`` for the audio tower.
+    backend : str
+        ``torch`` or ``openvino``.
+    batch_size : int
+        Windows in one pass on a GPU; 0 for what its memory allows. On a CPU it is fixed.
+    cache_dir : Path
+        Where the openvino backend keeps the networks it exports.
 
     Raises
     ------
+    ModelUnusableError
+        The checkpoint is damaged or of another kind, or the backend is not installed.
     ValueError
-        Not one of auto, float32, bfloat16.
+        Another backend or precision.
     """
-    resolved = "float32" if precision == "auto" else precision
-    if resolved not in _PRECISIONS:
-        raise ValueError(f"precision must be auto, {' or '.join(_PRECISIONS)}, not {precision!r}")
-    return resolved
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "torch",
+        batch_size: int = 0,
+        cache_dir: Path = Path("~/.cache/audio-assets/models"),
+    ) -> None:
+        refuse_other_front_ends(checkpoint)
+        self.checkpoint = checkpoint
+        self.precision = resolve_precision(precision, device, backend)
+        self.backend = backend
+        self.device = resolve_device(device) if backend == "torch" else "cpu"
+        on_cpu = self.device == "cpu"
+        self.batch_size = CPU_PASS_WINDOWS if on_cpu else batch_size or _gpu_batch_size(self.device)
+        self.lanes = _cores() if on_cpu else 1
+        self._tower = self._load_tower(cache_dir.expanduser() / "openvino")
+        self._lanes = ThreadPoolExecutor(self.lanes, "clap", initializer=use_one_thread if on_cpu else None)
+
+    def embed_tracks(
+        self, tracks: Iterable[tuple[T, npt.NDArray[np.float32]]]
+    ) -> Iterator[tuple[T, TrackVectors]]:
+        """Embed tracks as they come, while the next ones are being drawn.
+
+        Parameters
+        ----------
+        tracks : iterable of (T, np.ndarray)
+            Anything, and its log-mel spectrograms, shape (k, 1001, 64), float32; k may be 0.
+
+        Yields
+        ------
+        T
+            As drawn, in the same order.
+        TrackVectors
+            A unit vector for each spectrogram.
+
+        Raises
+        ------
+        ValueError
+            Spectrograms of another shape.
+        """
+        batching = _Batching[T](self)
+        try:
+            for key, log_mel in tracks:
+                batching.add(key, log_mel)
+                yield from batching.finished(may_wait=_PASSES_AHEAD * self.lanes)
+            batching.flush()
+            yield from batching.finished(may_wait=0)
+        finally:
+            batching.cancel()
+
+    def embed_log_mel(self, log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Embed spectrograms, shape (k, 1001, 64), as unit vectors, shape (k, 512)."""
+        ((_, track),) = self.embed_tracks([(None, log_mel)])
+        return track.vectors
+
+    def embed_texts(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """Embed texts as unit vectors, shape (n, 512)."""
+        starts = range(0, len(texts), _TEXTS_A_PASS)
+        return _stack([self._text.embed(texts[start : start + _TEXTS_A_PASS]) for start in starts])
+
+    def start_pass(self, log_mels: list[npt.NDArray[np.float32]]) -> "Future[TrackVectors]":
+        """Queue at most `batch_size` spectrograms, shape (1001, 64), for one pass through the model."""
+        return self._lanes.submit(self._run_pass, log_mels)
+
+    def _run_pass(self, log_mels: list[npt.NDArray[np.float32]]) -> TrackVectors:
+        started = time.monotonic()
+        batch = np.zeros((self.batch_size, FRAMES, MEL_BANDS), dtype=np.float32)
+        batch[: len(log_mels)] = log_mels
+        vectors = self._tower.embed(batch)[: len(log_mels)]
+        return TrackVectors(vectors, time.monotonic() - started)
+
+    def _load_tower(self, cache_dir: Path) -> AudioTower | OpenVinoTower:
+        if self.backend == "torch":
+            return AudioTower(self.checkpoint, self.device, self.precision)
+        return OpenVinoTower(
+            self.checkpoint,
+            precision=self.precision,
+            batch_size=self.batch_size,
+            lanes=self.lanes,
+            cache_dir=cache_dir,
+        )
+
+    @cached_property
+    def _text(self) -> TextTower:
+        return TextTower(self.checkpoint, self.device)
 
 
 def resolve_device(device: str) -> str:
@@ -86,64 +191,75 @@ def resolve_device(device: str) -> str:
     return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
-class ClapEncoder:
-    """A loaded CLAP model.
+@dataclass
+class _Track(Generic[T]):
+    """A track on its way: for each window that is in a pass, that pass and the row in it."""
 
-    The audio tower is loaded at once, the text tower with the first text.
+    key: T
+    n_windows: int
+    rows: "list[tuple[Future[TrackVectors], int]]" = field(default_factory=list)
 
-    Parameters
-    ----------
-    checkpoint : Checkpoint
-        The weights.
-    device : str
-        ``auto`` (cuda, else mps, else cpu) or a torch device.
-    precision : str
-        ``auto``, ``float32`` or ``bfloat16`` for the audio tower.
-    batch_size : int
-        Windows in one forward pass: speed and memory, not the result.
-    """
+    @property
+    def is_done(self) -> bool:
+        return len(self.rows) == self.n_windows and all(future.done() for future, _ in self.rows)
 
-    def __init__(
-        self, checkpoint: Checkpoint, *, device: str = "auto", precision: str = "auto", batch_size: int = 8
-    ) -> None:
-        self.checkpoint = checkpoint
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision)
-        self.batch_size = batch_size
-        self.carries_meaning = checkpoint.carries_meaning
-        self._audio = AudioTower(checkpoint, self.device, self.precision)
+    def result(self) -> TrackVectors:
+        passes = [(future.result(), row) for future, row in self.rows]
+        elapsed_s = sum(of_pass.elapsed_s / len(of_pass.vectors) for of_pass, _ in passes)
+        return TrackVectors(_stack([of_pass.vectors[row : row + 1] for of_pass, row in passes]), elapsed_s)
 
-    def embed_windows(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Embed windows, of one track or of many.
 
-        Parameters
-        ----------
-        windows : np.ndarray, shape (k, 480000), float32
-            Mono audio at 48 kHz.
+class _Batching(Generic[T]):
+    """Windows that wait for a pass to fill, passes that run, tracks that wait for theirs."""
 
-        Returns
-        -------
-        np.ndarray, shape (k, 512), float32
-            Unit vectors.
+    def __init__(self, encoder: ClapEncoder) -> None:
+        self._encoder = encoder
+        self._waiting: list[tuple[_Track[T], npt.NDArray[np.float32]]] = []
+        self._running: deque[Future[TrackVectors]] = deque()
+        self._tracks: deque[_Track[T]] = deque()
 
-        Raises
-        ------
-        ValueError
-            Windows of another length.
-        """
-        if windows.ndim != 2 or windows.shape[1] != WINDOW_SAMPLES:
-            raise ValueError(f"windows must have shape (k, {WINDOW_SAMPLES}), not {windows.shape}")
-        starts = range(0, len(windows), self.batch_size)
-        return _stack([self._audio.embed(windows[start : start + self.batch_size]) for start in starts])
+    def add(self, key: T, log_mel: npt.NDArray[np.float32]) -> None:
+        if log_mel.ndim != 3 or log_mel.shape[1:] != (FRAMES, MEL_BANDS):
+            raise ValueError(f"spectrograms must have shape (k, {FRAMES}, {MEL_BANDS}), not {log_mel.shape}")
+        track = _Track(key, len(log_mel))
+        self._tracks.append(track)
+        self._waiting += [(track, window) for window in log_mel]
+        while len(self._waiting) >= self._encoder.batch_size:
+            self.flush()
 
-    def embed_texts(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Embed texts as unit vectors, shape (n, 512)."""
-        starts = range(0, len(texts), self.batch_size)
-        return _stack([self._text.embed(texts[start : start + self.batch_size]) for start in starts])
+    def flush(self) -> None:
+        """Start a pass with what waits, be it less than a full one."""
+        batch = self._waiting[: self._encoder.batch_size]
+        self._waiting = self._waiting[self._encoder.batch_size :]
+        if not batch:
+            return
+        future = self._encoder.start_pass([window for _, window in batch])
+        self._running.append(future)
+        for row, (track, _) in enumerate(batch):
+            track.rows.append((future, row))
 
-    @cached_property
-    def _text(self) -> TextTower:
-        return TextTower(self.checkpoint, self.device)
+    def finished(self, may_wait: int) -> Iterator[tuple[T, TrackVectors]]:
+        """Give the tracks that are done, once no more than so many passes are queued or running."""
+        while len(self._running) > may_wait:
+            self._running.popleft().result()
+        while self._tracks and self._tracks[0].is_done:
+            track = self._tracks.popleft()
+            yield track.key, track.result()
+
+    def cancel(self) -> None:
+        for future in self._running:
+            future.cancel()
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _gpu_batch_size(device: str) -> int:
+    # Half of the memory, as others may use it too.
+    return max(1, min(GPU_MOST_WINDOWS, memory_bytes(device) // 2 // GPU_BYTES_A_WINDOW))
 
 
 def _stack(blocks: list[npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:

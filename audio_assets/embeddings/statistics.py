@@ -2,7 +2,8 @@
 
 Task: tell a healthy embedding space from a broken one before anybody searches it. Conventions: every
 pair of different rows counts once, so nothing is sampled and the result has no seed. Metrics: mean and
-population standard deviation of the pairwise cosine, and effective rank.
+population standard deviation of the pairwise cosine, effective rank, hubness (the only one that is taken
+from a fixed sample, of very large sets), and how far a mean has moved.
 
 What belongs here: measurements over a whole set. What does not: thresholds (``health`` and the checks).
 """
@@ -18,6 +19,12 @@ from audio_assets.embeddings.windows import EMBEDDING_DIM
 
 # Bounds the float64 copy of a block to a quarter of a gigabyte, however large the library.
 _BLOCK_ROWS = 65_536
+
+#: Neighbours in a list whose repeated names make a hub.
+HUBNESS_K = 10
+# All pairs of so many rows take a few seconds; of more, that many are taken.
+_HUBNESS_ROWS = 10_000
+_SIMILARITY_BLOCK = 1_024
 
 
 class CosineStatistics:
@@ -131,6 +138,107 @@ def sanity_record(embeddings: npt.NDArray[np.floating]) -> SanityRecord:
         std_pairwise_cosine=cosines.std,
         effective_rank=cosines.effective_rank,
     )
+
+
+@dataclass(frozen=True)
+class Hubness:
+    """How unevenly rows occur in each other's lists of the `HUBNESS_K` nearest.
+
+    Parameters
+    ----------
+    n_samples : int
+        Rows that were looked at.
+    skewness : float
+        Of the number of lists a row is in; 0 where it is even. A geometric distribution has about 2.
+    largest : int
+        Lists that the most frequent row is in.
+    orphan_share : float
+        Share of the rows that are in no list, and so are never found from another row.
+    """
+
+    n_samples: int
+    skewness: float
+    largest: int
+    orphan_share: float
+
+
+def hubness(unit: npt.NDArray[np.float32]) -> Hubness | None:
+    """Measure whether a few rows are everybody's neighbour.
+
+    Parameters
+    ----------
+    unit : np.ndarray, shape (n, d), float32
+        Vectors of unit length, as they are searched.
+
+    Returns
+    -------
+    Hubness or None
+        Exact up to 10,000 rows, else among 10,000 of them, always the same; None where every row is in
+        nearly every list, as there are fewer than twice as many rows as a list is long.
+
+    References
+    ----------
+    M. Radovanović, A. Nanopoulos and M. Ivanović, "Hubs in space: popular nearest neighbors in
+    high-dimensional data", Journal of Machine Learning Research 11, 2010.
+    """
+    if len(unit) < 2 * HUBNESS_K:
+        return None
+    rows = _fixed_sample(unit)
+    occurrences = np.zeros(len(rows), dtype=np.int64)
+    for start in range(0, len(rows), _SIMILARITY_BLOCK):
+        block = rows[start : start + _SIMILARITY_BLOCK] @ rows.T
+        own = np.arange(len(block))
+        block[own, start + own] = -np.inf  # nobody is their own neighbour
+        nearest = np.argpartition(-block, HUBNESS_K, axis=1)[:, :HUBNESS_K]
+        occurrences += np.bincount(nearest.ravel(), minlength=len(rows))
+    deviation = occurrences - HUBNESS_K  # each row gives K places away, so the mean is K
+    std = float(np.sqrt(np.mean(deviation.astype(np.float64) ** 2)))
+    skewness = float(np.mean(deviation.astype(np.float64) ** 3)) / std**3 if std else 0.0
+    return Hubness(len(rows), skewness, int(occurrences.max()), float(np.mean(occurrences == 0)))
+
+
+def _fixed_sample(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    if len(rows) <= _HUBNESS_ROWS:
+        return rows
+    chosen = np.random.default_rng(0).choice(len(rows), _HUBNESS_ROWS, replace=False)
+    return rows[np.sort(chosen)]
+
+
+@dataclass(frozen=True)
+class MeanDrift:
+    """How far the mean of a set has moved since it was last taken.
+
+    Parameters
+    ----------
+    distance : float
+        Between the two means, in units of the spread: the root mean square distance of a unit vector
+        from the new mean.
+    cosine : float
+        Between the two means.
+    """
+
+    distance: float
+    cosine: float
+
+
+def mean_drift(before: npt.NDArray[np.floating], after: npt.NDArray[np.floating]) -> MeanDrift:
+    """Compare two means of vectors of unit length.
+
+    Parameters
+    ----------
+    before, after : np.ndarray, shape (d,), float
+        Mean vectors, not zero.
+
+    Returns
+    -------
+    MeanDrift
+        For unit vectors the mean of ‖x - μ‖² is 1 - ‖μ‖², so the spread needs no vectors. It is taken as
+        no smaller than 1e-6, for a set of copies has none.
+    """
+    old, new = before.astype(np.float64), after.astype(np.float64)
+    spread = np.sqrt(max(1e-12, float(1 - new @ new)))
+    cosine = old @ new / (np.linalg.norm(old) * np.linalg.norm(new))
+    return MeanDrift(float(np.linalg.norm(new - old) / spread), float(cosine))
 
 
 def _blocks(rows: npt.NDArray[np.floating]) -> Iterator[npt.NDArray[np.floating]]:

@@ -3,8 +3,9 @@
 Embedding tracks needs the audio tower, text queries the text tower; loading only one halves start-up
 and memory. Only the named tensors of ``model.safetensors`` are read: no pickle, no network.
 
-What belongs here: everything that knows transformers and torch. What does not: batching and windows
-(``encoder``). torch and transformers are imported inside functions, as importing them takes seconds.
+What belongs here: everything that knows transformers and torch. What does not: batching
+(``encoder``) and the front end (``log_mel``). torch and transformers are imported inside functions, as
+importing them takes seconds.
 """
 
 import os
@@ -13,15 +14,31 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.embeddings.checkpoints import Checkpoint, ModelUnusableError
+from audio_assets.embeddings.checkpoints import Checkpoint
+from audio_assets.embeddings.errors import ModelUnusableError
+from audio_assets.embeddings.log_mel import FRAME_SAMPLES, HIGHEST_HZ, HOP_SAMPLES, LOWEST_HZ, MEL_BANDS
 from audio_assets.embeddings.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES
 
 if TYPE_CHECKING:
     import torch
 
+#: What `log_mel` and `cut_windows` do, in the words of ``ClapFeatureExtractor``.
+_FRONT_END = {
+    "sampling_rate": SAMPLE_RATE_HZ,
+    "nb_max_samples": WINDOW_SAMPLES,
+    "truncation": "rand_trunc",
+    "padding": "repeatpad",
+    "fft_window_size": FRAME_SAMPLES,
+    "hop_length": HOP_SAMPLES,
+    "feature_size": MEL_BANDS,
+    "frequency_min": LOWEST_HZ,
+    "frequency_max": HIGHEST_HZ,
+    "top_db": None,
+}
+
 
 class AudioTower:
-    """10-second windows to unit vectors.
+    """Log-mel spectrograms to unit vectors, with torch.
 
     Parameters
     ----------
@@ -35,40 +52,76 @@ class AudioTower:
     Raises
     ------
     ModelUnusableError
-        Weights are missing, or the checkpoint wants another kind of input than 48 kHz ``rand_trunc``.
+        Weights are missing.
     """
 
     def __init__(self, checkpoint: Checkpoint, device: str, precision: str) -> None:
-        import torch
-        from transformers import ClapAudioModelWithProjection, ClapFeatureExtractor
+        from transformers import ClapAudioModelWithProjection
 
-        self._extractor = ClapFeatureExtractor.from_pretrained(checkpoint.path, local_files_only=True)
-        self._refuse_other_front_ends(checkpoint)
-        self._dtype: torch.dtype = getattr(torch, precision)
         model = _load(ClapAudioModelWithProjection, checkpoint, "audio_config", "audio_")
-        self._model = model.to(device=device, dtype=self._dtype)
+        if precision == "bfloat16":
+            _compute_in_bfloat16(model)
+        self.model = model.to(device)
         self._device = device
 
-    def embed(self, windows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Embed one batch of windows, shape (k, 480000), as unit vectors, shape (k, 512)."""
+    def embed(self, log_mel: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Embed one batch of spectrograms, shape (k, 1001, 64), as unit vectors, shape (k, 512)."""
         import torch
 
-        # Anything longer would be cropped at random.
-        assert windows.shape[1] == WINDOW_SAMPLES, windows.shape
-        inputs = self._extractor(list(windows), sampling_rate=SAMPLE_RATE_HZ, return_tensors="pt")
-        log_mel = inputs["input_features"].to(device=self._device, dtype=self._dtype)
-        with torch.inference_mode():
-            return _unit_rows(self._model(input_features=log_mel).audio_embeds)
+        spectrograms = torch.from_numpy(log_mel[:, np.newaxis]).to(self._device)
+        try:
+            with torch.inference_mode():
+                return _unit_rows(self.model(input_features=spectrograms).audio_embeds)
+        except torch.OutOfMemoryError:
+            if len(log_mel) == 1:
+                raise
+        # Out of the handler, whose traceback keeps the tensors that were too many.
+        half = len(log_mel) // 2
+        return np.concatenate([self.embed(log_mel[:half]), self.embed(log_mel[half:])])
 
-    def _refuse_other_front_ends(self, checkpoint: Checkpoint) -> None:
-        expected = (SAMPLE_RATE_HZ, WINDOW_SAMPLES, "rand_trunc")
-        extractor = self._extractor
-        found = (extractor.sampling_rate, extractor.nb_max_samples, extractor.truncation)
-        if found != expected:
-            raise ModelUnusableError(
-                f"{checkpoint.path} wants (sample rate in Hz, samples, truncation) {found}, not {expected}: "
-                "fused CLAP models mix random crops into every embedding and are not supported."
-            )
+
+def use_one_thread() -> None:
+    """Make torch use one thread for what the calling thread asks of it."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def memory_bytes(device: str) -> int:
+    """Memory of a GPU, all of it: what is free at the moment would make results depend on the moment."""
+    import torch
+
+    if device.startswith("cuda"):
+        return int(torch.cuda.mem_get_info(device)[1])
+    return int(torch.mps.recommended_max_memory())
+
+
+def refuse_other_front_ends(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose front end is not the one of `log_mel`.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+        With its processor's configuration.
+
+    Raises
+    ------
+    ModelUnusableError
+        It wants another kind of input.
+    """
+    from transformers import ClapFeatureExtractor
+
+    extractor = ClapFeatureExtractor.from_pretrained(checkpoint.path, local_files_only=True)
+    others = [
+        f"{name} = {getattr(extractor, name)!r}, not {value!r}"
+        for name, value in _FRONT_END.items()
+        if getattr(extractor, name) != value
+    ]
+    if others:
+        raise ModelUnusableError(
+            f"{checkpoint.path} wants another audio front end ({', '.join(others)}). Only the one of "
+            "larger_clap_music is supported; fused models mix random crops into every embedding."
+        )
 
 
 class TextTower:
@@ -125,6 +178,19 @@ def _load(model_class: Any, checkpoint: Checkpoint, config_name: str, prefix: st
             f"{checkpoint.weights_path} does not fit its config.json: {', '.join(wrong[:5])}"
         )
     return model.eval()
+
+
+def _compute_in_bfloat16(model: Any) -> None:
+    """Round weights and activations of the transformer, which is nearly all the work.
+
+    The ends stay float32, for next to nothing: an input of -80 dB would be rounded to half a decibel.
+    """
+    import torch
+
+    encoder = model.audio_model.audio_encoder
+    encoder.layers.bfloat16()
+    encoder.patch_embed.register_forward_hook(lambda _module, _args, output: output.to(torch.bfloat16))
+    encoder.norm.register_forward_pre_hook(lambda _module, args: (args[0].float(),))
 
 
 def _unit_rows(vectors: "torch.Tensor") -> npt.NDArray[np.float32]:

@@ -4,8 +4,26 @@ Every algorithm is written from its definition and held against the reference by
 Beats, tempo and key are decisions: where two candidates are equal to within float32 rounding, this extractor
 may decide otherwise than the reference. The same samples give the same bits on the same kind of processor.
 
-What belongs here: one module a step, from spectra (`spectra`, `onset_scan`) to the families (`rhythm`,
-`spectral`, `tonal`). What does not: names and meaning of columns.
+What belongs here: one module a step. They are many because each is one algorithm from the literature, or
+one way to compute many frames at once, short enough to be held against its source. What does not: names and
+meaning of columns.
+
+======================  ====================================================================================
+`rhythm`                the rhythm columns: beats, tempo, rhythm transform, loudness at the beats
+`spectral`              the timbre columns
+`tonal`                 the tonal columns: HPCP and key
+`power_scan`            the pass over librosa's frames: mel bands, centroids, contrast, chroma
+`onset_scan`            the pass over essentia's frames: onset functions, bands, inharmonicity
+`spectra`               spectra of a stretch of a track, for all passes
+`fft`, `simd`           transforms of eight frames side by side; vectors as values in compiled code
+`lanes`, `peaks`        loops over the bins of such spectra; their peaks
+`onset_functions`       onset functions of single frames
+`beats`                 from onset functions to beats, by `beat_periods` and `beat_agreement`
+`tempo`                 onset strength, and tempo without beats
+`pitch_classes`         from peaks to pitch classes
+`float32`, `ranks`      arithmetic that rounds as the reference does; medians and the like
+`_compiled`             decorators, and the folder that keeps machine code
+======================  ====================================================================================
 """
 
 from dataclasses import asdict
@@ -40,7 +58,7 @@ def feature_columns(samples: NDArray[np.float32]) -> Columns:
     Raises
     ------
     KernelCacheError
-        If there is no folder to keep compiled code in.
+        If there is no folder to keep compiled code in, or another process takes too long to fill it.
     """
     warm()
     return _feature_columns(samples)

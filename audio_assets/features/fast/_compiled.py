@@ -8,7 +8,9 @@ What belongs here: decorators, the cache's folder and its lock. What does not: a
 """
 
 import hashlib
+import logging
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,16 +22,33 @@ from typing import Any
 import filelock
 import llvmlite.binding
 import numba
+from numba.core.caching import UserProvidedCacheLocator
 
 #: A file in the folder; it is there when all kernels are.
 COMPLETE = "complete"
 
+#: Time for another process to compile; it takes about a minute of an idle processor.
+LOCK_WAIT_S = 900.0
+
+OTHERS_MAY_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 #: Has no type for its settings.
 CONFIG: Any = numba.config
 
+LOG = logging.getLogger(__name__)
+
 
 class KernelCacheError(RuntimeError):
-    """There is no folder in which compiled code could be kept."""
+    """There is no folder in which compiled code could be kept, or it cannot be trusted."""
+
+
+class KernelLocator(UserProvidedCacheLocator):
+    """numba's way to the folder, which does not try to write where nothing is left to be written."""
+
+    def ensure_cache_path(self) -> None:
+        """Make the folder and see whether it can be written to, unless it is complete."""
+        if not (cache_folder() / COMPLETE).exists():
+            super().ensure_cache_path()  # type: ignore[no-untyped-call]
 
 
 def subroutine(function: Any = None, **options: Any) -> Any:
@@ -47,12 +66,13 @@ def kernel(function: Any = None, **options: Any) -> Any:
     """
     if function is None:
         return lambda decorated: kernel(decorated, **options)
-    elsewhere = CONFIG.CACHE_DIR
+    elsewhere = CONFIG.CACHE_DIR, CONFIG.CACHE_LOCATOR_CLASSES
     CONFIG.CACHE_DIR = str(cache_folder())  # read when the decorator runs; other packages keep theirs
+    CONFIG.CACHE_LOCATOR_CLASSES = f"{__name__}.{KernelLocator.__name__}"
     try:
         return numba.njit(function, cache=True, **options)
     finally:
-        CONFIG.CACHE_DIR = elsewhere
+        CONFIG.CACHE_DIR, CONFIG.CACHE_LOCATOR_CLASSES = elsewhere
 
 
 @cache
@@ -60,19 +80,51 @@ def cache_folder() -> Path:
     """Folder for the code of these very sources on this kind of processor; made if need be.
 
     It lies in NUMBA_CACHE_DIR if that is set, else in the user's cache folder (XDG_CACHE_HOME, ~/.cache).
+    A complete one may be read-only.
+
+    Raises
+    ------
+    KernelCacheError
+        If it cannot be made or written to, or if somebody else could put code into it.
     """
-    configured = os.environ.get("NUMBA_CACHE_DIR")
-    user_cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111 - never raises
-    folder = Path(configured or user_cache, "audio-assets", f"kernels-{digest(Path(__file__).parent)}")
+    folder = _user_cache() / "audio-assets" / f"kernels-{digest(Path(__file__).parent)}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _refuse_others(folder)
+        if not (folder / COMPLETE).exists():
+            tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise KernelCacheError(
             f"compiled code cannot be kept in {folder} ({error.strerror}): "
             "set NUMBA_CACHE_DIR to a folder that can be written to"
         ) from error
+    return folder
+
+
+def _user_cache() -> Path:
+    for name in ("NUMBA_CACHE_DIR", "XDG_CACHE_HOME"):
+        if folder := os.environ.get(name):
+            return _absolute(folder, name)
+    return _absolute(os.path.expanduser("~"), "the home folder") / ".cache"  # noqa: PTH111 - never raises
+
+
+def _absolute(folder: str, name: str) -> Path:
+    """Refuse a path that would mean another folder in another working directory."""
+    if not os.path.isabs(folder):  # noqa: PTH117 - "~" of a user without a home is not absolute either
+        raise KernelCacheError(f"{name} is {folder!r}: set NUMBA_CACHE_DIR to an absolute path")
+    return Path(folder)
+
+
+def _refuse_others(folder: Path) -> None:
+    """Raise if another user (root aside, who can do anything anyway) may put code here: it would be run."""
+    found = folder.stat()
+    if found.st_uid not in (os.geteuid(), 0):
+        reason = f"belongs to user {found.st_uid}"
+    elif found.st_mode & OTHERS_MAY_WRITE:
+        reason = "may be written to by other users"
+    else:
+        return
+    raise KernelCacheError(f"{folder} {reason}: remove it, or set NUMBA_CACHE_DIR to a folder of your own")
 
 
 def digest(sources: Path) -> str:
@@ -90,6 +142,11 @@ def compiled_once(make_all: Callable[[], None]) -> None:
     """Call a function that uses every kernel; of processes that do so at once, one compiles for all.
 
     Without this two processes may give different code the same name in numba's index.
+
+    Raises
+    ------
+    KernelCacheError
+        If another process holds the lock for longer than `LOCK_WAIT_S`.
     """
     with _until_complete(cache_folder()):
         make_all()
@@ -101,6 +158,24 @@ def _until_complete(folder: Path) -> Iterator[None]:
     if complete.exists():
         yield
         return
-    with filelock.FileLock(folder / "lock"):
+    with _locked(folder / "lock"):
+        if not complete.exists():
+            LOG.warning("compiling the feature kernels into %s, once: about a minute", folder)
         yield
         complete.touch()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(LOCK_WAIT_S)
+    except filelock.Timeout as error:
+        raise KernelCacheError(
+            f"another process has been compiling into {path.parent} for {LOCK_WAIT_S:g} s: "
+            "end it, or set NUMBA_CACHE_DIR to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

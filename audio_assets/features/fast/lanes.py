@@ -32,7 +32,7 @@ CHUNK = 41
 
 @kernel(fastmath=True)
 def mel_bands(lanes, first_bin, length, weights, mel):  # type: ignore[no-untyped-def]
-    """Weighted sums over the bins of each mel band.
+    """Weighted sums over the bins of each mel band [1]_.
 
     Parameters
     ----------
@@ -44,6 +44,11 @@ def mel_bands(lanes, first_bin, length, weights, mel):  # type: ignore[no-untype
         Filter weights.
     mel : ndarray of float32, shape (frames, bands)
         Written.
+
+    References
+    ----------
+    .. [1] Davis, Mermelstein. "Comparison of parametric representations for monosyllabic word recognition in
+       continuously spoken sentences". IEEE TASSP 28(4), 1980.
     """
     bands = len(weights)
     bins = lanes.shape[1]
@@ -63,7 +68,7 @@ def mel_bands(lanes, first_bin, length, weights, mel):  # type: ignore[no-untype
 
 @kernel(fastmath=True)
 def centroids(lanes, bin_hz, out):  # type: ignore[no-untyped-def]
-    """Magnitude-weighted mean frequency of each frame, 0 for a frame of zeros.
+    """Magnitude-weighted mean frequency of each frame [1]_, 0 for a frame of zeros.
 
     Parameters
     ----------
@@ -73,6 +78,11 @@ def centroids(lanes, bin_hz, out):  # type: ignore[no-untyped-def]
         Distance of two bins in Hz.
     out : ndarray of float64, shape (frames,)
         Written, in Hz.
+
+    References
+    ----------
+    .. [1] Peeters. "A large set of audio features for sound description (similarity and classification) in
+       the CUIDADO project". IRCAM, 2004.
     """
     bins = lanes.shape[1]
     flat = lanes.reshape(lanes.size)

@@ -11,8 +11,9 @@ import numpy as np
 from audio_assets.features.fast._compiled import kernel, subroutine
 from audio_assets.features.fast.peaks import cut_to_strongest, spectral_peaks
 
-#: 2^-e at place e, for the exponents of audible frequencies.
-POWERS_OF_2 = 2.0 ** -np.arange(16)
+#: Octaves below 440 Hz that no frequency is outside of, and 2^-e at place e + `LOWEST_OCTAVE`.
+LOWEST_OCTAVE = 8
+POWERS_OF_2 = 2.0 ** (LOWEST_OCTAVE - np.arange(16))
 
 #: Decibel of a magnitude's natural logarithm.
 DECIBEL = 20 / math.log(10)
@@ -73,23 +74,29 @@ def hpcp_profiles(magnitudes, bin_hz, first, min_hz, split_hz, max_hz, threshold
 
 @subroutine
 def semitones_above_a(hz, out):  # type: ignore[no-untyped-def]
-    """Twelve times log2(hz / 440) of positive float32 frequencies.
+    """Twelve times log2(hz / 440) of positive float32 frequencies, rounded to float32 where essentia rounds.
 
-    With hz = 2^e · m and z = (m - 1) / (m + 1), log2(hz) = e + 2 atanh(z) / ln 2; the series of atanh ends at
-    z^15, an error below 1e-12. No function is called, so eight peaks are computed at once.
+    It rounds the ratio, its natural logarithm, the octaves and the semitones, which moves a peak by up to
+    5e-6 semitones. That shows where a pitch class has its energy from peaks half-way to the next: the weight
+    there is small and steep.
+
+    With ratio = 2^e · m and z = (m - 1) / (m + 1), ln(ratio) = e ln 2 + 2 atanh(z); the series of atanh ends
+    at z^15, an error below 1e-12. No function is called, so eight peaks are computed at once.
     """
-    bits = hz.view(np.int32)
-    scale = 24 / math.log(2)
-    reference = 12 * math.log2(440)
+    ratios = hz / np.float32(440)
+    bits = ratios.view(np.int32)
+    octave = math.log(2)
     for i in range(len(hz)):
         exponent = (bits[i] - 0x3F3504F3) >> 23  # the mantissa is in [sqrt(1/2), sqrt(2))
-        mantissa = np.float64(hz[i]) * np.float64(POWERS_OF_2[exponent])
+        mantissa = np.float64(ratios[i]) * np.float64(POWERS_OF_2[exponent + LOWEST_OCTAVE])
         z = (mantissa - 1) / (mantissa + 1)
         s = z * z
         series = 1 + s * (
             1 / 3 + s * (1 / 5 + s * (1 / 7 + s * (1 / 9 + s * (1 / 11 + s * (1 / 13 + s / 15)))))
         )
-        out[i] = 12.0 * exponent + scale * z * series - reference
+        logarithm = np.float32(exponent * octave + 2 * z * series)
+        octaves = np.float32(np.float64(logarithm) / octave)
+        out[i] = octaves * np.float32(12)
 
 
 @subroutine

@@ -9,6 +9,8 @@ What does not belong here: onset functions (`onset_scan`, `onset_functions`), be
 References
 ----------
 .. [1] Guaus, Herrera. "The rhythm transform: towards a generic rhythm description". ICMC, 2005.
+.. [2] Bogdanov et al. "Essentia: an audio analysis library for music information retrieval". ISMIR, 2013.
+   (loudness at the beats)
 """
 
 from functools import cache
@@ -124,7 +126,7 @@ def rhythm_transform(bands, window_cos, window_sin, hop):  # type: ignore[no-unt
 def beat_loudness(
     samples: NDArray[np.float32], beats_s: NDArray[np.float32]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Energy at the beats and its shares in bands, as essentia's BeatsLoudness defines them.
+    """Energy at the beats and its shares in bands, as essentia's BeatsLoudness [2]_ defines them.
 
     The 50 ms from the loudest sample in the 100 ms around a beat on, Blackman-Harris window.
 
@@ -168,7 +170,7 @@ def beat_starts(beats_s: NDArray[np.float32], samples: int) -> NDArray[np.int64]
 
 @kernel
 def beat_segments(around, search, window):  # type: ignore[no-untyped-def]
-    """Windowed segments that begin with the loudest sample of each beat's neighbourhood.
+    """Windowed segments that begin with the loudest sample of each beat's neighbourhood [2]_.
 
     Parameters
     ----------
@@ -196,7 +198,7 @@ def beat_segments(around, search, window):  # type: ignore[no-untyped-def]
 
 @kernel
 def beat_energies(spectrum, edges, energies, ratios):  # type: ignore[no-untyped-def]
-    """Energy of each beat's spectrum, and the shares of its bands.
+    """Energy of each beat's spectrum, and the shares of its bands [2]_.
 
     Parameters
     ----------

@@ -3,7 +3,8 @@
 This is how the features are defined, and how a notebook computes them: librosa makes its spectrogram anew for
 every feature, essentia analyses frame by frame in a Python loop, and the beat tracker runs once for each
 of its three users. The results are right (no exception becomes a zero, all twelve keys are known), so it
-is also a second oracle beside `audio_assets.features.reference`, from which it takes nothing.
+is also a second oracle beside `audio_assets.features.reference`, from which it takes nothing: the tests' and
+what `benchmarks/features.py` measures.
 
 What belongs here: calls of the libraries. What does not: anything that makes them faster.
 """

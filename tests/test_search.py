@@ -1,0 +1,171 @@
+"""Text search: the nearest tracks by the formula, and every case in which it must refuse."""
+
+import shutil
+from pathlib import Path
+
+import huggingface_hub
+import numpy as np
+import pytest
+from clap_folders import TINY, write_checkpoint
+from conftest import Workplace
+from test_cli import cli
+from typer.testing import CliRunner, Result
+
+from audio_assets.cli import app
+from audio_assets.corpus import index_corpus, index_info, load_index
+from audio_assets.embeddings import mean_text
+from audio_assets.retrieval import QueryError
+from audio_assets.search import SearchRefusedError, search_text
+from resources.clap_model import ClapModel
+from resources.warehouse import Warehouse
+
+TEXT = "a slow piano piece"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> ClapModel:
+    """A model that passes the health gate; what it finds is arbitrary, but always the same."""
+    folder = write_checkpoint(tmp_path_factory.mktemp("model") / "clap", TINY)
+    return ClapModel(model_id=str(folder), offline=True)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    tmp_path_factory: pytest.TempPathFactory, tracks: dict[str, Path], model: ClapModel
+) -> Workplace:
+    """Six tracks, indexed."""
+    folder = tmp_path_factory.mktemp("searched")
+    workplace = Workplace(folder / "music", folder / "data", model.model_id)
+    for path in list(tracks.values())[::4]:
+        workplace.add(path)
+    report = workplace.run()
+    assert report.succeeded, report
+    return workplace
+
+
+@pytest.fixture
+def workplace(finished: Workplace, tmp_path: Path) -> Workplace:
+    """A copy to change."""
+    shutil.copytree(finished.data, tmp_path / "data", symlinks=True)
+    return Workplace(finished.library, tmp_path / "data", finished.model)
+
+
+def command(*arguments: object, **environment: str) -> Result:
+    """Run a command in this process, which has the heavy libraries loaded."""
+    return CliRunner().invoke(app, [*map(str, arguments)], env=environment)
+
+
+def search(workplace: Workplace, model: ClapModel, text: str = TEXT, k: int = 10):
+    record = Warehouse(data_dir=str(workplace.data)).record
+    return search_text(record, model.text_tower(), model.settings().version, text, k)
+
+
+def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
+    finished: Workplace, model: ClapModel
+) -> None:
+    record = Warehouse(data_dir=str(finished.data)).record
+    tower = model.text_tower()
+    query = tower.embed([TEXT])[0].astype(np.float64) - mean_text(tower)
+    index = load_index(record)
+    assert index is not None
+    cosines = index.embeddings.astype(np.float64) @ query / np.linalg.norm(query)
+    expected = sorted(zip(cosines, index.track_ids.tolist(), strict=True), reverse=True)
+    hits = search(finished, model)
+    assert [hit.song_id for hit in hits] == [song_id for _, song_id in expected]
+    assert [hit.score for hit in hits] == pytest.approx([cosine for cosine, _ in expected], abs=1e-6)
+    titles = dict(finished.sql("SELECT song_id, title FROM manifest"))
+    assert [hit.title for hit in hits] == [titles[hit.song_id] for hit in hits]
+    assert search(finished, model, k=2) == hits[:2]
+
+
+def test_a_track_that_was_removed_since_is_not_found(workplace: Workplace, model: ClapModel) -> None:
+    first = search(workplace, model)[0]
+    record = Warehouse(data_dir=str(workplace.data)).record
+    table = record.read("track_manifest")
+    assert table is not None
+    rows = [
+        {**row, "status": "removed"} if row["song_id"] == first.song_id else row for row in table.to_pylist()
+    ]
+    record.write("track_manifest", table.from_pylist(rows, schema=table.schema))
+    hits = search(workplace, model, k=5)
+    assert first not in hits
+    assert len(hits) == 5
+
+
+def test_an_index_of_another_model_is_refused(finished: Workplace, tmp_path: Path) -> None:
+    other = ClapModel(model_id=str(write_checkpoint(tmp_path / "other", TINY, seed=1)), offline=True)
+    with pytest.raises(SearchRefusedError, match=r"was made with .*--clap-model"):
+        search(finished, other)
+
+
+def test_an_index_without_a_mean_of_texts_is_refused(workplace: Workplace, model: ClapModel) -> None:
+    record = Warehouse(data_dir=str(workplace.data)).record
+    index_corpus(record, model.settings().version, None)
+    with pytest.raises(SearchRefusedError, match="materialise retrieval_index"):
+        search(workplace, model)
+
+
+def test_a_mean_of_another_models_texts_is_not_stored(workplace: Workplace) -> None:
+    record = Warehouse(data_dir=str(workplace.data)).record
+    index_corpus(record, "clap-another", np.ones(512, np.float32))
+    info = index_info(record)
+    assert info is not None
+    assert info.text_mean is None
+
+
+def test_no_index_and_no_text_are_refused(finished: Workplace, model: ClapModel, tmp_path: Path) -> None:
+    empty = Warehouse(data_dir=str(tmp_path / "new"))
+    empty.prepare()
+    with pytest.raises(SearchRefusedError, match="nothing is indexed"):
+        search_text(empty.record, model.text_tower(), model.settings().version, TEXT, 3)
+    with pytest.raises(SearchRefusedError, match="blank"):
+        search(finished, model, "  ")
+
+
+def test_a_text_that_is_the_mean_itself_has_no_direction(finished: Workplace) -> None:
+    index = load_index(Warehouse(data_dir=str(finished.data)).record)
+    assert index is not None
+    with pytest.raises(QueryError):
+        index.search(np.ones((1, 512), np.float32), 3, mean=np.ones(512, np.float32))
+
+
+def test_the_command_prints_ranks_and_says_what_scores_are_not(finished: Workplace, model: ClapModel) -> None:
+    done = cli("search", "--text", TEXT, "-k", "3", "--data", finished.data, "--clap-model", finished.model)
+    assert done.returncode == 0, done.stderr
+    hits = search(finished, model, k=3)
+    lines = done.stdout.splitlines()
+    assert [line.split()[:2] for line in lines[1:4]] == [[str(i), h.song_id] for i, h in enumerate(hits, 1)]
+    assert "do not say how well" in lines[4]
+
+
+def test_the_command_refuses_a_collapsed_tower_and_names_another_model(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    untrained = write_checkpoint(tmp_path / "untrained", TINY, trained=False)
+    done = command("search", "--text", TEXT, "--data", finished.data, "--clap-model", untrained)
+    assert done.exit_code == 1
+    assert "text tower has collapsed" in done.stderr
+    assert "laion/larger_clap_general@ada0c23a" in done.stderr
+    assert done.stdout == ""
+
+
+def test_model_check_prints_each_figure_and_fails_on_an_untrained_model(
+    finished: Workplace, tmp_path: Path
+) -> None:
+    healthy = command("model", "check", finished.model)
+    assert healthy.exit_code == 0, healthy.stderr
+    assert healthy.stdout.count(" ok") == 4
+    untrained = command("model", "check", write_checkpoint(tmp_path / "untrained", TINY, trained=False))
+    assert untrained.exit_code == 1
+    assert untrained.stdout.count("UNTRAINED") == 4
+    assert "audio-assets model pull NAME" in untrained.stderr
+
+
+def test_model_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    for name, says in (("check", "offline is set"), ("pull", "could not be downloaded")):
+        done = command("model", name, "laion/clap-htsat-unfused", HOME=str(tmp_path))
+        assert done.exit_code == 1
+        assert says in done.stderr
+        assert "8fa0f1c6d0433df6e97c127f64b2a1d6c0dcda8a" in done.stderr

@@ -1,0 +1,1 @@
+"""How the demo's CLAP model is made and measured: music, captions, model, scores."""
