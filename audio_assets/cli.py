@@ -6,6 +6,7 @@ What belongs here: options, printing, exit codes. What does not: anything a UI r
 import csv
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -433,6 +434,27 @@ def main() -> None:
     except (ManifestError, LibraryVanishedError, StorageError) as error:
         err.print(f"error: {escape(str(error))}")
         sys.exit(EXIT_FAILED)
+    except Exception as error:
+        refusal = _database_refusal(error)
+        if refusal is None:
+            raise
+        err.print(f"error: {refusal}")
+        sys.exit(EXIT_FAILED)
+
+
+def _database_refusal(error: BaseException | None) -> str | None:
+    """Say in a sentence that Dagster's database found the disk full or read-only; None for other errors."""
+    refusals = {
+        sqlite3.SQLITE_FULL: "No space left on device for Dagster's run records (dagster/ of the data). "
+        "Free some and run again; finished tracks are kept",
+        sqlite3.SQLITE_READONLY: "Dagster's run records (dagster/ of the data) cannot be written to. "
+        "Mount it read-write, or give it to the user that runs audio-assets, and run again",
+    }
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return refusals.get(error.sqlite_errorcode & 0xFF)  # the rest is an extended code
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _library(root: Path, manifest: Path | None) -> "TrackLibrary":

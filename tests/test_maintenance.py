@@ -2,14 +2,15 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from conftest import Workplace
 from test_cli import cli
-from test_storage import rebuild, tracks_read
+from test_storage import mount, rebuild, tracks_read
 
 from audio_assets.definitions import build_defs
 from audio_assets.maintenance import prune_runs
@@ -17,6 +18,8 @@ from audio_assets.pipeline import open_instance
 from audio_assets.warehouse import Record, list_generations, publish
 from audio_assets.warehouse.files import temporary_path
 from resources.warehouse import Warehouse
+
+__all__ = ["mount"]  # a fixture
 
 BATCHES = dg.DynamicPartitionsDefinition(name="batch_of_a_test")
 POISON = {"poisoned": False}
@@ -126,3 +129,25 @@ def test_rollback_from_the_command_line(tmp_path: Path) -> None:
     assert cli("rollback", "--release", "--data", tmp_path).returncode == 0
     assert json.loads(cli(*counted).stdout) == [{"n": 4}]
     assert cli("maintain", "--data", tmp_path).returncode == 0
+
+
+def test_a_full_disk_ends_a_run_in_a_sentence_and_the_next_one_goes_on(
+    workplace: Workplace, tracks: dict[str, Path], mount: Callable[[str], Path]
+) -> None:
+    """First not even a run can be recorded; then one can, and the tables do not fit."""
+    for path in list(tracks.values())[:2]:
+        workplace.add(path)
+    data = mount("size=700k")
+    run = ("run", "--library", workplace.library, "--data", data, "--clap-model", workplace.model)
+    for size in ("700k", "1800k"):
+        mount(f"size={size}")
+        full = cli(*run)
+        assert full.returncode == 1, full.stdout + full.stderr
+        assert "No space left on device" in full.stderr
+        assert "Traceback" not in full.stderr
+        assert not (data / "warehouse.duckdb").exists()
+    mount("size=64m")
+    done = cli(*run)
+    assert done.returncode == 0, done.stdout + done.stderr
+    with duckdb.connect(str((data / "warehouse.duckdb").resolve()), read_only=True) as reader:
+        assert reader.execute("SELECT count(*) FROM retrieval_index").fetchone() == (2,)

@@ -83,6 +83,8 @@ def is_written_to(folder: Path) -> bool:
 def explained(folder: Path) -> Iterator[None]:
     """Turn a full or read-only disk into an error that says what to do; other errors pass.
 
+    Without the original as its cause, since the innermost cause is what a failed run shows.
+
     Parameters
     ----------
     folder : Path
@@ -99,13 +101,13 @@ def explained(folder: Path) -> Iterator[None]:
         raise
     except OSError as error:
         if error.errno in _FULL:
-            raise disk_full(folder) from error
+            raise disk_full(folder) from None
         if error.errno in _REFUSED:
             raise ReadOnlyFolderError(
                 error.errno,
                 f"{os.strerror(error.errno or 0)}: {folder} cannot be written to. Mount it read-write, or "
                 "give it to the user that runs audio-assets, and run again; what was there is unchanged",
-            ) from error
+            ) from None
         raise
 
 

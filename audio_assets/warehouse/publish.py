@@ -129,7 +129,7 @@ def _build(record: Record, path: Path) -> dict[str, int]:
         connection.execute("DETACH generation")
     except duckdb.Error as error:
         if "No space left" in str(error):
-            raise disk_full(path.parent) from error
+            raise disk_full(path.parent) from None
         raise
     finally:
         connection.close()
