@@ -11,6 +11,7 @@ from audio_assets.assets import (
     track_manifest,
     warehouse_tables,
 )
+from audio_assets.maintenance import maintenance
 
 # One process a run: the heavy work is in the pool's processes, and a second layer of them would load
 # the model again for every step.
@@ -37,4 +38,4 @@ publish_tables = dg.define_asset_job(
     description="Switch in a new warehouse.duckdb and write the files for notebooks.",
 )
 
-JOBS = (refresh_manifest, analyse_batch, rebuild_retrieval, publish_tables)
+JOBS = (refresh_manifest, analyse_batch, rebuild_retrieval, publish_tables, maintenance)

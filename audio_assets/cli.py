@@ -6,6 +6,7 @@ What belongs here: options, printing, exit codes. What does not: anything a UI r
 import csv
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -218,6 +219,70 @@ def sql(
 
 
 @app.command()
+def versions(data: DataDir = DEFAULT_DATA) -> None:
+    """List the published generations that are kept, and say which one readers get."""
+    from audio_assets.warehouse import list_generations
+
+    generations = list_generations(_existing(data))
+    if not generations:
+        _fail("nothing is published yet; run 'audio-assets run'")
+    rows = [
+        (kept.name, f"{kept.path.stat().st_size / 1e6:.1f}", _state_of(kept.is_read, kept.is_pinned))
+        for kept in generations
+    ]
+    _print_rows(("generation", "MB", "state"), rows)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str | None, typer.Argument(help="A generation that 'versions' lists. Default: the one before.")
+    ] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="End the rollback: readers get the newest generation.")
+    ] = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Give readers of warehouse.duckdb an older generation at once.
+
+    They stay there, whatever is published meanwhile, until 'audio-assets rollback --release'.
+    The record and the files for notebooks are left as they are.
+    """
+    from audio_assets import warehouse
+
+    folder = _existing(data)
+    if release and version:
+        raise typer.BadParameter("takes no version", param_hint="--release")
+    try:
+        read = warehouse.release(folder) if release else warehouse.roll_back(folder, version)
+    except warehouse.RollbackError as error:
+        _fail(str(error))
+    out.print(f"Readers get generation {read.name}.")
+    if read.is_pinned:
+        out.print("They stay there until 'audio-assets rollback --release'; new generations wait beside it.")
+
+
+@app.command()
+def maintain(
+    data: DataDir = DEFAULT_DATA,
+    keep_days: Annotated[
+        int, typer.Option(help="Age from which superseded Dagster runs are removed.", min=1)
+    ] = 30,
+) -> None:
+    """Remove what nobody needs any more; safe at any time, beside readers and runs."""
+    from audio_assets.maintenance import prune_runs
+    from audio_assets.pipeline import open_instance
+
+    folder = _existing(data)
+    swept = _warehouse(data).sweep()
+    with open_instance(folder) as instance:
+        pruned = prune_runs(instance, keep_days)
+    rows = [*((what, len(paths)) for what, paths in swept.removed.items()), ("run records", len(pruned))]
+    _print_rows(("removed", "number"), rows)
+    out.print(f"{swept.freed_bytes / 1e6:.1f} MB freed.")
+
+
+@app.command()
 def ui(
     library: LibraryDir,
     manifest: ManifestFile = None,
@@ -362,12 +427,34 @@ def check(model: ModelArgument = DEFAULT_MODEL_ID, revision: Revision = "") -> N
 def main() -> None:
     """Run the command line; configuration errors end in one sentence, not in a traceback."""
     from audio_assets.library import LibraryVanishedError, ManifestError
+    from audio_assets.warehouse import StorageError
 
     try:
         app()
-    except (ManifestError, LibraryVanishedError) as error:
+    except (ManifestError, LibraryVanishedError, StorageError) as error:
         err.print(f"error: {escape(str(error))}")
         sys.exit(EXIT_FAILED)
+    except Exception as error:
+        refusal = _database_refusal(error)
+        if refusal is None:
+            raise
+        err.print(f"error: {refusal}")
+        sys.exit(EXIT_FAILED)
+
+
+def _database_refusal(error: BaseException | None) -> str | None:
+    """Say in a sentence that Dagster's database found the disk full or read-only; None for other errors."""
+    refusals = {
+        sqlite3.SQLITE_FULL: "No space left on device for Dagster's run records (dagster/ of the data). "
+        "Free some and run again; finished tracks are kept",
+        sqlite3.SQLITE_READONLY: "Dagster's run records (dagster/ of the data) cannot be written to. "
+        "Mount it read-write, or give it to the user that runs audio-assets, and run again",
+    }
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return refusals.get(error.sqlite_errorcode & 0xFF)  # the rest is an extended code
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _library(root: Path, manifest: Path | None) -> "TrackLibrary":
@@ -377,9 +464,9 @@ def _library(root: Path, manifest: Path | None) -> "TrackLibrary":
 
 
 def _warehouse(data: Path) -> "Warehouse":
-    from resources.warehouse import Warehouse
+    from resources.warehouse import warehouse_from_environment
 
-    return Warehouse(data_dir=str(data))
+    return warehouse_from_environment(data)
 
 
 def _model_name(name: str) -> str:
@@ -423,7 +510,7 @@ def _print_report(report: "RunReport") -> None:
 
 def _print_state(data: Path) -> dict[str, int]:
     """Print counts, failures and unfinished batches of the live record; return the rows of each table."""
-    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, connect_live
+    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, connect_live, pinned_generation
 
     with connect_live(Record(data / "record")) as connection:
 
@@ -442,7 +529,15 @@ def _print_state(data: Path) -> dict[str, int]:
         _print_rows(("batch", "live", "features pending", "embeddings pending"), unfinished)
     link = data / LINK_NAME
     out.print(f"Published: {link} -> {link.readlink()}" if link.is_symlink() else "Nothing is published yet.")
+    if held_at := pinned_generation(data):
+        out.print(f"A rollback holds readers at {held_at}; 'audio-assets rollback --release' ends it.")
     return counts
+
+
+def _state_of(is_read: bool, is_pinned: bool) -> str:
+    if is_pinned:
+        return "read, held here by a rollback"
+    return "read" if is_read else ""
 
 
 def _print_rows(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:

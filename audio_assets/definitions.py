@@ -12,11 +12,12 @@ from audio_assets.assets import ASSETS
 from audio_assets.automation import EXECUTOR, JOBS
 from audio_assets.checks import CHECKS
 from audio_assets.embeddings import DEFAULT_MODEL_ID
+from audio_assets.maintenance import daily_maintenance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
-from resources.warehouse import Warehouse
+from resources.warehouse import warehouse_from_environment
 
 DATA_VARIABLE = "AUDIO_ASSETS_DATA"
 LIBRARY_VARIABLE = "AUDIO_ASSETS_LIBRARY"
@@ -42,6 +43,7 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
+        schedules=[daily_maintenance()],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )
@@ -54,7 +56,7 @@ def _resources_from_environment() -> dict[str, object]:
             root=os.environ.get(LIBRARY_VARIABLE, str(data_dir / "demo" / "audio")),
             manifest=os.environ.get(MANIFEST_VARIABLE) or None,
         ),
-        "warehouse": Warehouse(data_dir=str(data_dir)),
+        "warehouse": warehouse_from_environment(data_dir),
         "analysis_pool": AnalysisPool(),
         "clap_model": ClapModel(model_id=os.environ.get(MODEL_VARIABLE, DEFAULT_MODEL_ID)),
         "progress": Progress(),

@@ -72,6 +72,7 @@ def test_dagster_is_known_only_where_it_belongs() -> None:
     }
     assert knowing == {
         *("assets", "checks.py", "partitions.py", "automation.py", "definitions.py", "pipeline.py"),
+        "maintenance.py",
     }
 
 

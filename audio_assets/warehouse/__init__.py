@@ -13,26 +13,47 @@ from audio_assets.warehouse.exports import (
     export_notebook_files,
     exported_rows,
 )
-from audio_assets.warehouse.files import sweep_strays
+from audio_assets.warehouse.files import DiskFullError, ReadOnlyFolderError, StorageError
+from audio_assets.warehouse.generations import (
+    FEWEST_KEPT,
+    KEPT_GENERATIONS,
+    LINK_NAME,
+    Generation,
+    RollbackError,
+    list_generations,
+    newest_generation,
+    pinned_generation,
+    release,
+    roll_back,
+)
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
-from audio_assets.warehouse.publish import LINK_NAME, Publication, PublishError, publish
+from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
+from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 
 __all__ = [
     "EXPORTED_COLUMNS",
     "EXPORTED_TABLES",
     "FEATURE_COLUMNS",
+    "FEWEST_KEPT",
+    "KEPT_GENERATIONS",
     "LINK_NAME",
     "PUBLISHED",
     "RECORD",
     "BatchSummary",
     "Column",
+    "DiskFullError",
+    "Generation",
     "Outcome",
     "Publication",
     "PublishError",
+    "ReadOnlyFolderError",
     "Record",
     "RecordError",
+    "RollbackError",
+    "StorageError",
+    "Sweep",
     "arrow_schema",
     "complete_batch",
     "connect_live",
@@ -42,9 +63,15 @@ __all__ = [
     "is_current",
     "ledger_from_table",
     "ledger_to_table",
+    "list_generations",
     "mark_current",
+    "newest_generation",
     "pending",
+    "pinned_generation",
     "publish",
+    "release",
+    "roll_back",
+    "sweep",
     "sweep_strays",
     "write_catalog",
 ]

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 
 from audio_assets.failures import RETRYABLE, TrackFailure
 from audio_assets.library import Entry
+from audio_assets.warehouse.completeness import Question
 from audio_assets.warehouse.journal import Journal
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import arrow_schema
@@ -73,9 +74,15 @@ def pending(
     list of Entry
         What a run of the batch would compute.
     """
-    done: set[str] = set()
-    for table in _earlier(record, name, batch):
-        done.update(table.filter(_is_true(table, tracks, version))["song_id"].to_pylist())
+    question = Question.about(record.path(name, batch), tracks, version)
+    if question.is_answered():
+        return []
+    recorded = record.read(name, batch)
+    done = _true_ids(recorded, tracks, version) if recorded is not None else set()
+    if recorded is not None and len(done) == len(tracks):
+        question.note_yes()
+        return []
+    done |= _true_ids(_journal(record, name, batch).rows(), tracks, version)
     return [track for track in tracks if track.song_id not in done]
 
 
@@ -149,6 +156,10 @@ def _true_rows(
         for table in _earlier(record, name, batch)
         for row in table.filter(_is_true(table, tracks, version)).to_pylist()
     }
+
+
+def _true_ids(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> set[str]:
+    return set(table.filter(_is_true(table, tracks, version))["song_id"].to_pylist())
 
 
 def _is_true(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> pa.Array:

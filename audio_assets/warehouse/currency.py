@@ -6,11 +6,11 @@ checks. So a change during a build, a crash after it or a failed check all make 
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from audio_assets.warehouse.files import atomic_path
-
-_SUFFIX = ".parquet"
+from audio_assets.warehouse.layout import files_of, identity
 
 
 def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[int]]:
@@ -26,16 +26,13 @@ def fingerprint(root: Path, tables: Sequence[str] = ("*",)) -> dict[str, list[in
     Returns
     -------
     dict of str to list of int
-        Relative path to modification time in ns and size in bytes.
+        Relative path to modification time in ns, size in bytes and inode. A file that is replaced gets
+        another inode, whatever the clock says. Versions of the index that are not in force do not count.
     """
     found = {}
-    for table in tables:
-        for path in root.glob(f"{table}/**/*{_SUFFIX}"):
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # pragma: no cover - replaced between listing and looking
-                continue
-            found[str(path.relative_to(root))] = [status.st_mtime_ns, status.st_size]
+    for path in files_of(root, tables):
+        with suppress(FileNotFoundError):  # replaced between listing and looking
+            found[str(path.relative_to(root))] = identity(path)
     return found
 
 
