@@ -1,4 +1,4 @@
-"""The only place where everything meets: assets, checks, jobs and resources, as one code location.
+"""The only place where everything meets: assets, checks, automation and resources, as one code location.
 
 What belongs here: which resource is plugged in where, and the environment variables that configure them.
 """
@@ -9,7 +9,14 @@ from pathlib import Path
 import dagster as dg
 
 from audio_assets.assets import ASSETS
-from audio_assets.automation import EXECUTOR, JOBS
+from audio_assets.automation import (
+    EXECUTOR,
+    JOBS,
+    AutomationSettings,
+    alert_sensors,
+    library_sensors,
+    scheduled_backfill,
+)
 from audio_assets.checks import CHECKS
 from audio_assets.embeddings import DEFAULT_MODEL_ID
 from resources.analysis_pool import AnalysisPool
@@ -38,10 +45,13 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
     Definitions
         Everything Dagster needs to know.
     """
+    automation = AutomationSettings.from_environment()
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
+        schedules=[scheduled_backfill(automation)],
+        sensors=[*library_sensors(automation), *alert_sensors(automation)],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, preview, rounded
+from audio_assets.builds import BUILT_OF, NORMALIZED, inputs_digest
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import ClapEncoder, pool_windows
 from audio_assets.failures import TrackFailure
@@ -102,12 +103,14 @@ def clap_embeddings_normalized(
     Only rows of live tracks, made with the model and windowing in force, go into it.
     """
     settings = clap_model.settings()
+    made_of = inputs_digest(warehouse.record, NORMALIZED)
     centring = normalise_corpus(warehouse.record, warehouse.live_tracks(), settings)
     if centring.left_out:
         context.log.warning(f"no direction once centred, left out: {', '.join(centring.left_out[:20])}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": centring.after.n_samples,
+            BUILT_OF: made_of,
             "tracks_left_out": len(centring.left_out),
             "settings_version": settings.version,
             **_spread(centring),

@@ -9,6 +9,7 @@ from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema
 from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.library import Entry
+from audio_assets.outstanding import FEATURE_VERSION
 from audio_assets.partitions import track_batches
 from audio_assets.tracks import track_features
 from audio_assets.warehouse import PUBLISHED, Outcome, complete_batch
@@ -16,8 +17,6 @@ from resources.analysis_pool import AnalysisPool
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
-
-FEATURE_VERSION = ("extractor_version", EXTRACTOR_VERSION)
 
 
 @dg.asset(

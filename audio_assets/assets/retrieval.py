@@ -4,6 +4,7 @@ import dagster as dg
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
 from audio_assets.assets.reporting import OWNERS, column_schema, preview
+from audio_assets.builds import BUILT_OF, INDEX, inputs_digest
 from audio_assets.corpus import index_corpus
 from audio_assets.warehouse import PUBLISHED, RECORD
 from resources.warehouse import Warehouse
@@ -19,8 +20,13 @@ from resources.warehouse import Warehouse
 )
 def retrieval_index(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """Ids, normalised vectors and their stored mean: score = inner product with a centred query."""
+    made_of = inputs_digest(warehouse.record, INDEX)
     n_tracks = index_corpus(warehouse.record)
     table = warehouse.record.read("retrieval_index")
     return dg.MaterializeResult(
-        metadata={"dagster/row_count": n_tracks, "preview": preview(table, RECORD["retrieval_index"])}
+        metadata={
+            "dagster/row_count": n_tracks,
+            BUILT_OF: made_of,
+            "preview": preview(table, RECORD["retrieval_index"]),
+        }
     )

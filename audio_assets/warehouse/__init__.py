@@ -5,7 +5,7 @@ exported files. What does not: how a number is computed.
 """
 
 from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
-from audio_assets.warehouse.currency import fingerprint, is_current, mark_current
+from audio_assets.warehouse.currency import fingerprint
 from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
@@ -13,7 +13,7 @@ from audio_assets.warehouse.exports import (
     export_notebook_files,
     exported_rows,
 )
-from audio_assets.warehouse.files import sweep_strays
+from audio_assets.warehouse.files import atomic_path, sweep_strays
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
 from audio_assets.warehouse.publish import LINK_NAME, Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
@@ -34,15 +34,14 @@ __all__ = [
     "Record",
     "RecordError",
     "arrow_schema",
+    "atomic_path",
     "complete_batch",
     "connect_live",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",
-    "is_current",
     "ledger_from_table",
     "ledger_to_table",
-    "mark_current",
     "pending",
     "publish",
     "sweep_strays",
