@@ -53,11 +53,6 @@ class Attempts:
                 known.setdefault(item.table, {})[item.batch] = {"inputs": item.inputs, "launches": launches}
             self._write(known)
 
-    def forget(self) -> None:
-        """Let everything be tried again."""
-        with self._lock():
-            self._write({})
-
     def _lock(self) -> FileLock:
         self.data_dir.mkdir(parents=True, exist_ok=True)
         return FileLock(self.data_dir / ".attempts.lock")
@@ -69,6 +64,11 @@ class Attempts:
     def _write(self, known: dict[str, Any]) -> None:
         with atomic_path(self.data_dir / _FILE) as temporary:
             temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
+
+
+def forget_attempts(data_dir: Path) -> None:
+    """Let everything be tried again."""
+    (data_dir / _FILE).unlink(missing_ok=True)
 
 
 def _launches(known: dict[str, Any], item: Work) -> list[str]:

@@ -1,12 +1,16 @@
 """Launching a backfill of what is outstanding: titled, in the UI, once, and not more often than allowed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from audio_assets.attempts import Attempts
 from audio_assets.outstanding import EMBEDDINGS, FEATURES, Outstanding, Work
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import PartitionBackfill
 
 TABLES = (FEATURES, EMBEDDINGS)
 #: On backfills and runs that no person launched.
@@ -116,6 +120,11 @@ def job_runs(instance: dg.DagsterInstance, job_name: str) -> bool:
     return bool(instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED), limit=1))
 
 
+def unfinished_backfill_titles(instance: dg.DagsterInstance) -> list[str]:
+    """Give id and title of each backfill that is not finished."""
+    return [f"{b.backfill_id} ({b.title})" for b in _unfinished_backfills(instance)]
+
+
 def daemon_runs(instance: dg.DagsterInstance, now_s: float) -> bool:
     """Whether a daemon that works off backfills has been heard of lately."""
     heartbeat = instance.get_daemon_heartbeats().get("BACKFILL")
@@ -151,7 +160,8 @@ def _add_backfill(
 
     selectors = [
         PartitionsByAssetSelector(
-            dg.AssetKey(table), PartitionsSelector([PartitionRangeSelector(key, key) for key in keys])
+            asset_key=dg.AssetKey(table),
+            partitions=PartitionsSelector([PartitionRangeSelector(start=key, end=key) for key in keys]),
         )
         for table, keys in batches.items()
         if keys
@@ -171,17 +181,17 @@ def _add_backfill(
     )
 
 
-def _unfinished_backfills(instance: dg.DagsterInstance) -> list[object]:
+def _unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":
     from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
     states = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
-    return list(instance.get_backfills(filters=BulkActionsFilter(statuses=states)))
+    return instance.get_backfills(filters=BulkActionsFilter(statuses=states))
 
 
 def _backfill_targets(instance: dg.DagsterInstance) -> set[Target]:
     found: set[Target] = set()
     for backfill in _unfinished_backfills(instance):
-        data = backfill.asset_backfill_data  # type: ignore[attr-defined]
+        data = backfill.asset_backfill_data
         if data is None:
             continue
         for table in TABLES:

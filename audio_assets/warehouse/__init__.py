@@ -4,7 +4,14 @@ What belongs here: schemas, atomic writes, the journal of a running batch, the v
 exported files. What does not: how a number is computed.
 """
 
-from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
+from audio_assets.warehouse.batch import (
+    BatchSummary,
+    Outcome,
+    complete_batch,
+    drop_rows,
+    measured_rate,
+    pending,
+)
 from audio_assets.warehouse.currency import fingerprint
 from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import (
@@ -37,11 +44,13 @@ __all__ = [
     "atomic_path",
     "complete_batch",
     "connect_live",
+    "drop_rows",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",
     "ledger_from_table",
     "ledger_to_table",
+    "measured_rate",
     "pending",
     "publish",
     "sweep_strays",
