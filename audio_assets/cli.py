@@ -170,7 +170,7 @@ def run(
     warehouse = _warehouse(data)
 
     def wanted(work: "Work") -> bool:
-        chosen = any(is_below(track) for track in work.tracks)
+        chosen = path is None or any(is_below(track) for track in work.tracks)
         return chosen and (not only_new or never_analysed(warehouse, work))
 
     if force:

@@ -15,6 +15,7 @@ import dagster as dg
 
 from audio_assets.builds import RETRIEVAL, due
 from audio_assets.definitions import build_defs
+from audio_assets.gate import describe, failing, with_failing
 from audio_assets.outstanding import Work, outstanding
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -123,16 +124,16 @@ class Pipeline:
         report = RunReport()
         if not self._execute(instance, report, "refresh_manifest"):
             return report
-        for batch, tables in self.pending(report, wanted):
+        for batch, tables in self.pending(instance, report, wanted):
             self._execute(instance, report, "analyse_batch", batch, tables)
         self._rebuild(instance, report)
         return report
 
     def pending(
-        self, report: RunReport, wanted: Callable[[Work], bool] | None = None
+        self, instance: dg.DagsterInstance, report: RunReport, wanted: Callable[[Work], bool] | None = None
     ) -> list[tuple[str, list[str]]]:
         """Batches with something to compute, and for which tables; without a usable model, only features."""
-        found = outstanding(self._warehouse, self._clap_model)
+        found = with_failing(outstanding(self._warehouse, self._clap_model), failing(instance))
         if found.model_problem:
             report.failed_jobs.append(f"no embeddings were made: {found.model_problem}")
         work = [item for item in found.work if wanted is None or wanted(item)]
@@ -141,6 +142,9 @@ class Pipeline:
 
     def _rebuild(self, instance: dg.DagsterInstance, report: RunReport) -> None:
         """Build what is made of all tracks: first the index; tables are not published beside a bad one."""
+        if failed := failing(instance):
+            report.failed_jobs.append(f"tables were not rebuilt: {describe(failed)}")
+            return
         record = self._warehouse.record
         retrieval = [asset for asset in due(instance, record) if asset in RETRIEVAL]
         n_failed = len(report.errors)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from audio_assets.attempts import Attempts
+from audio_assets.gate import failing, with_failing
 from audio_assets.outstanding import EMBEDDINGS, FEATURES, Outstanding, Work
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def plan(
 ) -> Plan:
     """Decide what of the outstanding work to launch now."""
     busy = unfinished_targets(instance)
+    outstanding = with_failing(outstanding, failing(instance))
     running = [work for work in outstanding.work if (work.table, work.batch) in busy]
     free = [work for work in outstanding.work if (work.table, work.batch) not in busy]
     allowed, given_up = attempts.split(free, backfill_id)
@@ -64,7 +66,6 @@ def plan(
 
 def launch(
     instance: dg.DagsterInstance,
-    definitions: dg.RepositoryDefinition,
     work: Iterable[Work],
     attempts: Attempts,
     *,
@@ -78,8 +79,6 @@ def launch(
     ----------
     instance : DagsterInstance
         Its daemon works the backfill off.
-    definitions : RepositoryDefinition
-        The code location.
     work : iterable of Work
         At least one.
     attempts : Attempts
@@ -99,7 +98,7 @@ def launch(
     tags = {AUTOMATION_TAG: launched_by}
     n_tracks = len({track.song_id for item in items for track in item.tracks})
     description = f"{n_tracks} tracks wait in {_extent(items)}."
-    _add_backfill(instance, definitions, batches, backfill_id, title, description, tags)
+    _add_backfill(instance, batches, backfill_id, title, description, tags)
 
 
 def unfinished_targets(instance: dg.DagsterInstance) -> set[Target]:
@@ -143,37 +142,27 @@ def _extent(work: list[Work]) -> str:
 
 def _add_backfill(
     instance: dg.DagsterInstance,
-    definitions: dg.RepositoryDefinition,
     batches: dict[str, list[str]],
     backfill_id: str,
     title: str,
     description: str,
     tags: dict[str, str],
 ) -> None:
-    from dagster._core.definitions.selector import (
-        PartitionRangeSelector,
-        PartitionsByAssetSelector,
-        PartitionsSelector,
-    )
+    from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+    from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
     from dagster._core.execution.backfill import PartitionBackfill
     from dagster._time import get_current_timestamp
 
-    selectors = [
-        PartitionsByAssetSelector(
-            asset_key=dg.AssetKey(table),
-            partitions=PartitionsSelector([PartitionRangeSelector(start=key, end=key) for key in keys]),
-        )
-        for table, keys in batches.items()
-        if keys
-    ]
+    subsets = {
+        dg.AssetKey(table): DefaultPartitionsSubset(set(keys)) for table, keys in batches.items() if keys
+    }
     instance.add_backfill(
-        PartitionBackfill.from_partitions_by_assets(
+        PartitionBackfill.from_asset_graph_subset(
             backfill_id=backfill_id,
-            asset_graph=definitions.asset_graph,
             backfill_timestamp=get_current_timestamp(),
             tags=tags,
             dynamic_partitions_store=instance,
-            partitions_by_assets=selectors,
+            asset_graph_subset=AssetGraphSubset(subsets, set()),  # type: ignore[call-arg]
             title=title,
             description=description,
             run_config=None,

@@ -53,12 +53,8 @@ def backfill_now(
             "no Dagster daemon runs over this data folder, so nobody would work the backfill off; start "
             "'audio-assets ui', or compute it in this terminal with 'audio-assets run'"
         )
-    # Imported here: the definitions are made of the automation.
-    from audio_assets.definitions import build_defs
-
     launch(
         instance,
-        build_defs().get_repository_def(),
         planned.launched,
         attempts,
         backfill_id=backfill_id,

@@ -45,10 +45,8 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
         found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
         planned = plan(context.instance, found, attempts, backfill_id)
         if planned.launched:
-            assert context.repository_def is not None
             launch(
                 context.instance,
-                context.repository_def,
                 planned.launched,
                 attempts,
                 backfill_id=backfill_id,

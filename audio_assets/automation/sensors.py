@@ -15,6 +15,7 @@ from audio_assets.automation.backfills import AUTOMATION_TAG, job_runs, launch, 
 from audio_assets.automation.jobs import analyse_batch, rebuild_tables, refresh_manifest
 from audio_assets.automation.settings import AutomationSettings
 from audio_assets.builds import LIBRARY_SIGNATURE, approved_metadata, due, inputs_digest
+from audio_assets.gate import describe, failing
 from audio_assets.outstanding import outstanding
 from audio_assets.warehouse import fingerprint
 from resources.clap_model import ClapModel
@@ -93,10 +94,8 @@ def _batches_to_analyse(settings: AutomationSettings) -> dg.SensorDefinition:
         found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
         planned = plan(context.instance, found, attempts, backfill_id)
         if planned.launched:
-            assert context.repository_def is not None
             launch(
                 context.instance,
-                context.repository_def,
                 planned.launched,
                 attempts,
                 backfill_id=backfill_id,
@@ -124,6 +123,8 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
         assets = due(context.instance, warehouse.record)
         if not assets:
             return _skip(context, {}, "All tables are made of the record as it is.")
+        if failed := failing(context.instance):
+            return dg.SkipReason(f"Held back: {describe(failed)}.")
         state, now_s = _state(context), time.time()
         inputs = inputs_digest(warehouse.record, "warehouse_tables")
         if (pause_s := _pause(state, inputs, now_s)) > 0:
