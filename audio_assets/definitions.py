@@ -15,6 +15,7 @@ from audio_assets.automation import (
     AutomationSettings,
     alert_sensors,
     library_sensors,
+    lost_runs,
     scheduled_backfill,
 )
 from audio_assets.checks import CHECKS
@@ -51,7 +52,7 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
         asset_checks=CHECKS,
         jobs=JOBS,
         schedules=[scheduled_backfill(automation)],
-        sensors=[*library_sensors(automation), *alert_sensors(automation)],
+        sensors=[*library_sensors(automation), lost_runs(automation), *alert_sensors(automation)],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )

@@ -4,10 +4,15 @@ A blocking check ends the run of its batch, yet the batch's rows are in the reco
 builds tables over all batches asks here first.
 """
 
+from typing import TYPE_CHECKING
+
 import dagster as dg
 
 from audio_assets.checks import CHECKS
 from audio_assets.outstanding import EMBEDDINGS, FEATURES, Outstanding, Work
+
+if TYPE_CHECKING:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckPartitionInfo
 
 _BATCHED = {dg.AssetKey(FEATURES), dg.AssetKey(EMBEDDINGS)}
 _BLOCKING = [
@@ -16,14 +21,32 @@ _BLOCKING = [
 
 
 def failing(instance: dg.DagsterInstance) -> set[tuple[str, str]]:
-    """Tables and batches whose last materialisation failed a blocking check."""
+    """Tables and batches that failed a blocking check, or were made and never checked."""
     # Not public, and the only way to ask for a check of every partition at once.
     infos = instance.event_log_storage.get_asset_check_partition_info(_BLOCKING)
     return {
         (info.check_key.asset_key.to_user_string(), info.partition_key)
         for info in infos
-        if info.partition_key and info.is_current and info.latest_execution_status.value == "FAILED"
+        if info.partition_key and _is_failing(instance, info)
     }
+
+
+def _is_failing(instance: dg.DagsterInstance, info: "AssetCheckPartitionInfo") -> bool:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
+    from dagster._core.storage.event_log.base import PartitionKeyFilter
+
+    if info.latest_execution_status != Status.PLANNED:
+        return info.latest_execution_status == Status.FAILED
+    # The run ended before the check. Either it made the batch, or what was found before it still holds.
+    if (info.latest_materialization_storage_id or 0) > info.latest_check_event_storage_id:
+        return True
+    earlier = instance.event_log_storage.get_asset_check_execution_history(
+        info.check_key,
+        limit=1,
+        status={Status.SUCCEEDED, Status.FAILED},
+        partition_filter=PartitionKeyFilter(key=info.partition_key),
+    )
+    return bool(earlier) and earlier[0].status == Status.FAILED
 
 
 def with_failing(found: Outstanding, failed: set[tuple[str, str]]) -> Outstanding:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from audio_assets.automation.lost_runs import this_process
 from audio_assets.builds import RETRIEVAL, due
 from audio_assets.definitions import build_defs
 from audio_assets.gate import describe, failing, with_failing
@@ -168,6 +169,7 @@ class Pipeline:
             partition_key=partition_key,
             asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             run_config=_QUIET,
+            tags=this_process(),
             raise_on_error=False,
         )
         # Dagster makes a failed run of Ctrl-C; for the person who pressed it, it is the end of everything.

@@ -21,9 +21,9 @@ from audio_assets.automation.alerts import AlertError, deliver
 from audio_assets.automation.settings import SettingError
 from audio_assets.builds import due
 from audio_assets.definitions import build_defs
+from audio_assets.features import FEATURES
 from audio_assets.library import list_library
 from audio_assets.outstanding import outstanding
-from audio_assets.partitions import register_batches
 from audio_assets.pipeline import open_instance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -208,7 +208,7 @@ def test_a_poisoned_batch_is_given_up_and_said_to_be_until_its_inputs_change(sit
     assert len(site.instance.get_backfills()) == 7
 
 
-def test_tables_are_rebuilt_once_after_a_run_and_held_back_while_a_blocking_check_fails(site: Site) -> None:
+def test_tables_are_rebuilt_only_when_they_are_not_made_of_what_is_there(site: Site) -> None:
     for name in "abc":
         note(site.workplace.library / f"{name}.wav", ord(name) - 97)
     assert "no manifest" in str(site.tick("tables_to_rebuild").skip_message)
@@ -216,26 +216,36 @@ def test_tables_are_rebuilt_once_after_a_run_and_held_back_while_a_blocking_chec
     assert due(site.instance, site.warehouse.record) == []
     assert "as it is" in str(site.tick("tables_to_rebuild").skip_message)
 
-    register_batches(site.instance, ["batch-000001"])
-    batch = "batch-000001"
-    check = dg.AssetCheckEvaluation(
-        asset_key=dg.AssetKey("audio_features"),
-        check_name="features_in_range",
-        passed=False,
-        metadata={},
-        partition=batch,
-        blocking=True,
-    )
     (site.workplace.library / "a.wav").unlink()
     site.refresh()
     (request,) = site.tick("tables_to_rebuild").run_requests
     assert [key.to_user_string() for key in request.asset_selection] == [
         *("clap_embeddings_normalized", "retrieval_index", "warehouse_tables", "notebook_exports"),
     ]
-    site.instance.report_runless_asset_event(check)
-    assert "features_in_range" in str(check)
+    assert "failed; the next is in" in str(site.tick("tables_to_rebuild").skip_message)
+
+
+def test_nothing_is_built_on_a_batch_that_failed_a_blocking_check(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        note(site.workplace.library / f"{name}.wav", ord(name) - 97)
+    tempo = next(feature for feature in FEATURES if feature.name == "tempo_bpm")
+    with monkeypatch.context() as patch:
+        patch.setattr("audio_assets.checks.FEATURES", [replace(tempo, upper=-1.0)])
+        report = site.workplace.run()
+    assert "a blocking check failed for audio_features of batch-000001" in " ".join(report.failed_jobs)
+    assert not (site.workplace.data / "warehouse.duckdb").exists()
     assert "Held back" in str(site.tick("tables_to_rebuild").skip_message)
     assert "1 of audio_features" in site.scheduled(NOON), "the batch is not checked again"
+    assert outstanding(site.warehouse, site.resources["clap_model"]).work == [], (
+        "something was to be computed"
+    )
+    site.finish_backfills()
+
+    assert site.workplace.run().succeeded
+    assert site.workplace.sql("SELECT count(*) FROM audio_features") == [(3,)]
+    assert "as it is" in str(site.tick("tables_to_rebuild").skip_message)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ import soundfile
 from conftest import Workplace
 
 from audio_assets.pipeline import dagster_home, open_instance
+from audio_assets.warehouse import Record, arrow_schema
+from audio_assets.warehouse.journal import Journal
 
 QUICK = {
     "AUDIO_ASSETS_AUTOMATION": "on",
@@ -62,11 +64,12 @@ def daemon(workplace: Workplace, **environment: str) -> Iterator[subprocess.Pope
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
+        process.terminate()
         try:
             process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+        finally:
+            for pid in processes_over(workplace.data):
+                os.kill(pid, signal.SIGKILL)
             process.wait()
 
 
@@ -127,3 +130,37 @@ def test_dropped_changed_moved_and_removed_files_reach_the_tables_without_a_clic
         kept = workplace.sql("SELECT song_id, computed_at FROM audio_features_provenance")
         assert sum(made.get(song_id) == at for song_id, at in kept) == 3, "more was computed than changed"
         assert runs_by_job(instance)["rebuild_tables"] == 2, "rebuilt more than once for one change"
+
+
+def test_after_everything_was_killed_at_once_the_next_daemon_goes_on_by_itself(workplace: Workplace) -> None:
+    for semitone in range(40):
+        note(workplace.library / f"{semitone}.wav", semitone % 24)
+    record = Record(workplace.data / "record")
+    folder = record.path("audio_features", "batch-000001").parent
+    journal = Journal(folder, arrow_schema("audio_features"))
+    with open_instance(workplace.data) as instance:
+        with daemon(workplace):
+            wait_for(workplace, lambda: journal.rows().num_rows >= 5)
+            for pid in processes_over(workplace.data):
+                os.kill(pid, signal.SIGKILL)
+        finished = {row["song_id"]: row["computed_at"] for row in journal.rows().to_pylist()}
+        assert len(finished) < 40, "the batch had ended before it was killed"
+        assert any(not run.is_finished for run in instance.get_runs())
+        with daemon(workplace):
+            wait_for(workplace, lambda: len(indexed(workplace)) == 40)
+    made = dict(workplace.sql("SELECT song_id, computed_at FROM audio_features_provenance"))
+    assert {song_id: made[song_id] for song_id in finished} == finished, "finished tracks were computed again"
+    assert workplace.sql("SELECT count(*), count(DISTINCT song_id) FROM clap_embeddings") == [(40, 40)]
+
+
+def processes_over(data: Path) -> list[int]:
+    """Find processes whose environment names the data folder, as that of all Dagster processes does."""
+    mark = f"AUDIO_ASSETS_DATA={data}\0".encode()
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found

@@ -6,6 +6,7 @@ to do (``outstanding``, ``builds``) and doing it (the assets).
 
 from audio_assets.automation.alerts import alert_sensors
 from audio_assets.automation.jobs import EXECUTOR, JOBS
+from audio_assets.automation.lost_runs import lost_runs
 from audio_assets.automation.schedules import scheduled_backfill
 from audio_assets.automation.sensors import library_sensors
 from audio_assets.automation.settings import AutomationSettings
@@ -16,5 +17,6 @@ __all__ = [
     "AutomationSettings",
     "alert_sensors",
     "library_sensors",
+    "lost_runs",
     "scheduled_backfill",
 ]
