@@ -32,8 +32,8 @@ def failing(instance: dg.DagsterInstance) -> set[tuple[str, str]]:
 
 
 def _is_failing(instance: dg.DagsterInstance, info: "AssetCheckPartitionInfo") -> bool:
+    from dagster._core.event_api import PartitionKeyFilter
     from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
-    from dagster._core.storage.event_log.base import PartitionKeyFilter
 
     if info.latest_execution_status != Status.PLANNED:
         return info.latest_execution_status == Status.FAILED

@@ -230,9 +230,9 @@ def test_nothing_is_built_on_a_batch_that_failed_a_blocking_check(
 ) -> None:
     for name in "abc":
         note(site.workplace.library / f"{name}.wav", ord(name) - 97)
-    tempo = next(feature for feature in FEATURES if feature.name == "tempo_bpm")
+    centroid = next(feature for feature in FEATURES if feature.name == "spectral_centroid_mean")
     with monkeypatch.context() as patch:
-        patch.setattr("audio_assets.checks.FEATURES", [replace(tempo, upper=-1.0)])
+        patch.setattr("audio_assets.checks.FEATURES", [replace(centroid, upper=-1.0)])
         report = site.workplace.run()
     assert "a blocking check failed for audio_features of batch-000001" in " ".join(report.failed_jobs)
     assert not (site.workplace.data / "warehouse.duckdb").exists()

@@ -26,7 +26,6 @@ from resources.warehouse import Warehouse
 @dg.asset(
     partitions_def=track_batches,
     deps=["track_manifest"],
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
     group_name="analysis",
     kinds={"huggingface", "pytorch", "parquet"},
     owners=OWNERS,
