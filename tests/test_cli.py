@@ -150,6 +150,6 @@ def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -
 
 def test_help_lists_every_command() -> None:
     printed = cli("--help").stdout
-    for command in ("scan", "run", "status", "sql", "ui", "doctor", "demo", "model"):
+    for command in ("scan", "run", "status", "retry", "backfill", "sql", "ui", "doctor", "demo", "model"):
         assert command in printed
     assert "Exit codes" in printed
