@@ -129,6 +129,9 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
         inputs = inputs_digest(warehouse.record, "warehouse_tables")
         if (pause_s := _pause(state, inputs, now_s)) > 0:
             return _skip(context, state, f"The last attempt failed; the next is in {pause_s:.0f} s.")
+        if state.get("seen") != inputs:
+            # A look at the library may just have ended, and its backfill be launched in a moment.
+            return _skip(context, {**state, "seen": inputs}, "Waiting one tick for what else there is to do.")
         keys = [dg.AssetKey(asset) for asset in assets]
         request = dg.RunRequest(asset_selection=keys, tags={AUTOMATION_TAG: context.sensor_name})
         return dg.SensorResult([request], cursor=_tried(state, inputs, now_s))
