@@ -1,4 +1,4 @@
-"""The only place where everything meets: assets, checks, jobs and resources, as one code location.
+"""The only place where everything meets: assets, checks, automation and resources, as one code location.
 
 What belongs here: which resource is plugged in where, and the environment variables that configure them.
 """
@@ -9,7 +9,15 @@ from pathlib import Path
 import dagster as dg
 
 from audio_assets.assets import ASSETS
-from audio_assets.automation import EXECUTOR, JOBS
+from audio_assets.automation import (
+    EXECUTOR,
+    JOBS,
+    AutomationSettings,
+    alert_sensors,
+    library_sensors,
+    lost_runs,
+    scheduled_backfill,
+)
 from audio_assets.checks import CHECKS
 from audio_assets.embeddings import DEFAULT_MODEL_ID
 from audio_assets.maintenance import daily_maintenance
@@ -39,11 +47,16 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
     Definitions
         Everything Dagster needs to know.
     """
+    automation = AutomationSettings.from_environment()
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
-        schedules=[daily_maintenance()],
+        schedules=[
+            scheduled_backfill(automation),
+            daily_maintenance(automation.schedule_status, automation.timezone),
+        ],
+        sensors=[*library_sensors(automation), lost_runs(automation), *alert_sensors(automation)],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )

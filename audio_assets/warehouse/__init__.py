@@ -4,8 +4,15 @@ What belongs here: schemas, atomic writes, the journal of a running batch, the v
 exported files. What does not: how a number is computed.
 """
 
-from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
-from audio_assets.warehouse.currency import fingerprint, is_current, mark_current
+from audio_assets.warehouse.batch import (
+    BatchSummary,
+    Outcome,
+    complete_batch,
+    drop_rows,
+    measured_rate,
+    pending,
+)
+from audio_assets.warehouse.currency import fingerprint
 from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
@@ -13,7 +20,7 @@ from audio_assets.warehouse.exports import (
     export_notebook_files,
     exported_rows,
 )
-from audio_assets.warehouse.files import DiskFullError, ReadOnlyFolderError, StorageError
+from audio_assets.warehouse.files import DiskFullError, ReadOnlyFolderError, StorageError, atomic_path
 from audio_assets.warehouse.generations import (
     FEWEST_KEPT,
     KEPT_GENERATIONS,
@@ -55,16 +62,17 @@ __all__ = [
     "StorageError",
     "Sweep",
     "arrow_schema",
+    "atomic_path",
     "complete_batch",
     "connect_live",
+    "drop_rows",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",
-    "is_current",
     "ledger_from_table",
     "ledger_to_table",
     "list_generations",
-    "mark_current",
+    "measured_rate",
     "newest_generation",
     "pending",
     "pinned_generation",

@@ -22,6 +22,8 @@ from audio_assets.warehouse.journal import Journal
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import arrow_schema
 
+_TRACKS_FOR_RATE = 100
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -132,6 +134,44 @@ def complete_batch(
         elapsed_s=time.monotonic() - started,
         table=table,
     )
+
+
+def drop_rows(record: Record, name: str, batch: str, unwanted: Callable[[str, str | None], bool]) -> int:
+    """Forget rows of a batch, so that the tracks are pending again.
+
+    Parameters
+    ----------
+    record, name, batch
+        As for `pending`.
+    unwanted : callable
+        Of a row's ``song_id`` and ``failure_code``.
+
+    Returns
+    -------
+    int
+        Rows that were forgotten.
+    """
+    rows = {row["song_id"]: row for table in _earlier(record, name, batch) for row in table.to_pylist()}
+    kept = [row for row in rows.values() if not unwanted(row["song_id"], row["failure_code"])]
+    if len(kept) < len(rows):
+        record.write(name, pa.Table.from_pylist(kept, schema=arrow_schema(name)), batch=batch)
+        _journal(record, name, batch).drop()
+    return len(rows) - len(kept)
+
+
+def measured_rate(record: Record, name: str) -> float | None:
+    """Tracks a second of the batch that was worked on last; None where there is nothing to tell by."""
+    folders = [path for path in (record.root / name).glob("batch=*") if any(path.iterdir())]
+    if not folders:
+        return None
+    newest = max(folders, key=lambda folder: max(path.stat().st_mtime for path in folder.iterdir()))
+    batch = newest.name.removeprefix("batch=")
+    times = sorted(
+        time for table in _earlier(record, name, batch) for time in table["computed_at"].to_pylist()
+    )
+    latest = times[-_TRACKS_FOR_RATE:]
+    elapsed_s = (latest[-1] - latest[0]).total_seconds() if len(latest) > 1 else 0.0
+    return (len(latest) - 1) / elapsed_s if elapsed_s > 0 else None
 
 
 def _row(outcome: Outcome, content_sha256: str | None, version: tuple[str, str]) -> dict[str, Any]:
