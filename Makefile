@@ -5,6 +5,7 @@
 # make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about ten minutes
 # make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (13 minutes)
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
+# make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -24,7 +25,7 @@ BENCH_INSTALLED := $(VENV)/.bench-installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings bench-features feature-agreement lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -50,6 +51,9 @@ bench-features: $(BENCH_INSTALLED)
 
 feature-agreement: $(INSTALLED)
 	$(BIN)/python benchmarks/feature_agreement.py $(or $(MUSIC),$(LIBRARY))
+
+bench-growth: $(INSTALLED)
+	$(BIN)/python benchmarks/growth.py
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

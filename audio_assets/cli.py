@@ -6,8 +6,9 @@ What belongs here: options, printing, exit codes. What does not: anything a UI r
 import csv
 import json
 import os
+import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -20,6 +21,8 @@ from rich.table import Table
 from audio_assets.embeddings import DEFAULT_MODEL_ID
 
 if TYPE_CHECKING:
+    from audio_assets.library import Entry
+    from audio_assets.outstanding import Work
     from audio_assets.pipeline import RunReport
     from resources.clap_model import ClapModel
     from resources.track_library import TrackLibrary
@@ -33,12 +36,8 @@ _SCAN_MEMORY_MB = 1000
 _SCAN_TIMEOUT_S = 600.0
 _SHOWN = 20
 _SHOWN_ITEMS = 4
-_UNFINISHED_BATCHES = """
-SELECT batch, n_live, n_live - n_features - n_feature_failures, n_live - n_embeddings - n_embedding_failures
-FROM batches
-WHERE n_live > n_features + n_feature_failures OR n_live > n_embeddings + n_embedding_failures
-ORDER BY batch
-"""
+_MINUTE_S = 60
+_HOUR_S = 3600
 
 
 class OutputFormat(StrEnum):
@@ -47,6 +46,14 @@ class OutputFormat(StrEnum):
     TABLE = "table"
     CSV = "csv"
     JSON = "json"
+
+
+class ServerPart(StrEnum):
+    """What `ui` starts."""
+
+    ALL = "all"
+    WEB = "web"
+    DAEMON = "daemon"
 
 
 app = typer.Typer(
@@ -101,6 +108,12 @@ ModelName = Annotated[
         "AUDIO_ASSETS_CLAP_PRECISION, _BACKEND, _WINDOWS, _DEVICE and _STRICT say the rest.",
     ),
 ]
+OnlyPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--path", help="Only batches with tracks below this folder, or this one file, of the library."
+    ),
+]
 Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)]
 DEFAULT_DATA = Path("data")
 
@@ -145,8 +158,95 @@ def run(
     clap_model: ModelName = DEFAULT_MODEL_ID,
     offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
     workers: Workers = 0,
+    only_new: Annotated[
+        bool,
+        typer.Option("--only-new", help="Only tracks never analysed; not what is stale by bytes or version."),
+    ] = False,
+    path: OnlyPath = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compute again what is up to date, all of it or below --path.")
+    ] = False,
 ) -> None:
     """Compute all that is new or changed, check it, and publish the tables."""
+    from audio_assets.outstanding import analyse_again, never_analysed
+
+    if only_new and force:
+        raise typer.BadParameter("--only-new and --force contradict each other")
+    is_below = _below(library, path)
+    warehouse = _warehouse(data)
+
+    def wanted(work: "Work") -> bool:
+        chosen = path is None or any(is_below(track) for track in work.tracks)
+        return chosen and (not only_new or never_analysed(warehouse, work))
+
+    if force:
+        out.print(f"{analyse_again(warehouse, is_below)} results are computed again.")
+    _run_pipeline(library, manifest, data, clap_model, offline, workers, wanted)
+
+
+@app.command()
+def retry(
+    library: LibraryDir,
+    manifest: ManifestFile = None,
+    data: DataDir = DEFAULT_DATA,
+    clap_model: ModelName = DEFAULT_MODEL_ID,
+    offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
+    workers: Workers = 0,
+    failed: Annotated[
+        bool,
+        typer.Option("--failed", help="Analyse again all tracks that failed, for whatever reason."),
+    ] = False,
+) -> None:
+    """Try again what the automation has given up; with --failed, every track that failed.
+
+    Tracks that failed for a passing reason are tried again by every run and backfill anyway.
+    """
+    from audio_assets.attempts import forget_attempts
+    from audio_assets.outstanding import analyse_again
+
+    warehouse = _warehouse(_existing(data))
+    forget_attempts(warehouse.path)
+    if failed:
+        n_failed = analyse_again(warehouse, lambda _: True, only_failed=True)
+        out.print(f"{n_failed} failures are looked at again.")
+    _run_pipeline(library, manifest, data, clap_model, offline, workers, lambda _: True)
+
+
+@app.command()
+def backfill(
+    data: DataDir = DEFAULT_DATA,
+    clap_model: ModelName = DEFAULT_MODEL_ID,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be launched.")] = False,
+) -> None:
+    """Launch a backfill of all missing, failed and stale batches, in the daemon that runs over the data."""
+    from audio_assets.automation.on_demand import NoDaemonError, backfill_now
+    from audio_assets.pipeline import open_instance
+    from resources.clap_model import ClapModel
+
+    warehouse = _warehouse(_existing(data))
+    model = ClapModel(model_id=_model_name(clap_model), offline=True)
+    with open_instance(warehouse.path) as instance:
+        try:
+            planned, backfill_id = backfill_now(instance, warehouse, model, dry_run=dry_run)
+        except NoDaemonError as error:
+            _fail(str(error))
+    for batch in sorted({work.batch for work in planned.launched}):
+        of_batch = [work for work in planned.launched if work.batch == batch]
+        out.print("  " + batch + ": " + ", ".join(f"{len(w.tracks)} tracks of {w.table}" for w in of_batch))
+    out.print(escape(f"{planned}."))
+    if backfill_id:
+        out.print(f"Launched backfill {backfill_id}; the UI shows it under Runs, Backfills.")
+
+
+def _run_pipeline(
+    library: Path,
+    manifest: Path | None,
+    data: Path,
+    clap_model: str,
+    offline: bool,
+    workers: int,
+    wanted: Callable[["Work"], bool],
+) -> None:
     from audio_assets.pipeline import Pipeline, open_instance
     from audio_assets.progress_bar import progress_bar
     from resources.analysis_pool import AnalysisPool
@@ -165,7 +265,7 @@ def run(
             progress=progress,
         )
         try:
-            report = pipeline.run(instance)
+            report = pipeline.run(instance, wanted)
         except KeyboardInterrupt:
             err.print("Interrupted. What was finished is kept; run again to go on.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -180,8 +280,10 @@ def run(
 
 @app.command()
 def status(data: DataDir = DEFAULT_DATA) -> None:
-    """Say what is there, what is pending and what failed."""
-    _print_state(_existing(data))
+    """Say what is done, pending, failed and running, and how long it will take."""
+    folder = _existing(data)
+    _print_state(folder)
+    _print_activity(folder)
 
 
 @app.command()
@@ -223,6 +325,70 @@ def sql(
 
 
 @app.command()
+def versions(data: DataDir = DEFAULT_DATA) -> None:
+    """List the published generations that are kept, and say which one readers get."""
+    from audio_assets.warehouse import list_generations
+
+    generations = list_generations(_existing(data))
+    if not generations:
+        _fail("nothing is published yet; run 'audio-assets run'")
+    rows = [
+        (kept.name, f"{kept.path.stat().st_size / 1e6:.1f}", _state_of(kept.is_read, kept.is_pinned))
+        for kept in generations
+    ]
+    _print_rows(("generation", "MB", "state"), rows)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str | None, typer.Argument(help="A generation that 'versions' lists. Default: the one before.")
+    ] = None,
+    release: Annotated[
+        bool, typer.Option("--release", help="End the rollback: readers get the newest generation.")
+    ] = False,
+    data: DataDir = DEFAULT_DATA,
+) -> None:
+    """Give readers of warehouse.duckdb an older generation at once.
+
+    They stay there, whatever is published meanwhile, until 'audio-assets rollback --release'.
+    The record and the files for notebooks are left as they are.
+    """
+    from audio_assets import warehouse
+
+    folder = _existing(data)
+    if release and version:
+        raise typer.BadParameter("takes no version", param_hint="--release")
+    try:
+        read = warehouse.release(folder) if release else warehouse.roll_back(folder, version)
+    except warehouse.RollbackError as error:
+        _fail(str(error))
+    out.print(f"Readers get generation {read.name}.")
+    if read.is_pinned:
+        out.print("They stay there until 'audio-assets rollback --release'; new generations wait beside it.")
+
+
+@app.command()
+def maintain(
+    data: DataDir = DEFAULT_DATA,
+    keep_days: Annotated[
+        int, typer.Option(help="Age from which superseded Dagster runs are removed.", min=1)
+    ] = 30,
+) -> None:
+    """Remove what nobody needs any more; safe at any time, beside readers and runs."""
+    from audio_assets.maintenance import prune_runs
+    from audio_assets.pipeline import open_instance
+
+    folder = _existing(data)
+    swept = _warehouse(data).sweep()
+    with open_instance(folder) as instance:
+        pruned = prune_runs(instance, keep_days)
+    rows = [*((what, len(paths)) for what, paths in swept.removed.items()), ("run records", len(pruned))]
+    _print_rows(("removed", "number"), rows)
+    out.print(f"{swept.freed_bytes / 1e6:.1f} MB freed.")
+
+
+@app.command()
 def ui(
     library: LibraryDir,
     manifest: ManifestFile = None,
@@ -230,6 +396,16 @@ def ui(
     clap_model: ModelName = DEFAULT_MODEL_ID,
     host: Annotated[str, typer.Option(help="Address to listen on. The UI has no login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 3000,
+    part: Annotated[
+        ServerPart, typer.Option(help="Both, or one of them, where something else starts the other.")
+    ] = ServerPart.ALL,
+    automation: Annotated[
+        bool | None,
+        typer.Option(
+            "--automation/--no-automation",
+            help="Start sensors and schedule. Default: AUDIO_ASSETS_AUTOMATION.",
+        ),
+    ] = None,
 ) -> None:
     """Open the Dagster UI and its daemon over a library."""
     from audio_assets.definitions import DATA_VARIABLE, LIBRARY_VARIABLE, MANIFEST_VARIABLE, MODEL_VARIABLE
@@ -247,8 +423,15 @@ def ui(
         # Else a file of the user's folder, say types.py, would stand in for a module of Dagster's.
         "PYTHONSAFEPATH": "1",
     }
-    arguments = ["-m", "audio_assets.definitions", "-h", host, "-p", str(port)]
-    command = [sys.executable, "-m", "dagster", "dev", *arguments]
+    if automation is not None:
+        environment["AUDIO_ASSETS_AUTOMATION"] = "on" if automation else "off"
+    code, address = ["-m", "audio_assets.definitions"], ["-h", host, "-p", str(port)]
+    module = {
+        ServerPart.ALL: ["dagster", "dev", *code, *address],
+        ServerPart.WEB: ["dagster_webserver", *code, *address],
+        ServerPart.DAEMON: ["dagster._daemon", "run", *code],
+    }[part]
+    command = [sys.executable, "-m", *module]
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
@@ -282,7 +465,7 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
     model = copy_demo_checkpoint(folder / "demo-clap")
-    run(library / "audio", None, data, str(model), True, 0)
+    _run_pipeline(library / "audio", None, data, str(model), True, 0, lambda _: True)
     show(out, folder, library / "truth.csv")
 
 
@@ -366,12 +549,34 @@ def check(model: ModelArgument = DEFAULT_MODEL_ID, revision: Revision = "") -> N
 def main() -> None:
     """Run the command line; configuration errors end in one sentence, not in a traceback."""
     from audio_assets.library import LibraryVanishedError, ManifestError
+    from audio_assets.warehouse import StorageError
 
     try:
         app()
-    except (ManifestError, LibraryVanishedError) as error:
+    except (ManifestError, LibraryVanishedError, StorageError) as error:
         err.print(f"error: {escape(str(error))}")
         sys.exit(EXIT_FAILED)
+    except Exception as error:
+        refusal = _database_refusal(error)
+        if refusal is None:
+            raise
+        err.print(f"error: {refusal}")
+        sys.exit(EXIT_FAILED)
+
+
+def _database_refusal(error: BaseException | None) -> str | None:
+    """Say in a sentence that Dagster's database found the disk full or read-only; None for other errors."""
+    refusals = {
+        sqlite3.SQLITE_FULL: "No space left on device for Dagster's run records (dagster/ of the data). "
+        "Free some and run again; finished tracks are kept",
+        sqlite3.SQLITE_READONLY: "Dagster's run records (dagster/ of the data) cannot be written to. "
+        "Mount it read-write, or give it to the user that runs audio-assets, and run again",
+    }
+    while error is not None:
+        if isinstance(error, sqlite3.Error):
+            return refusals.get(error.sqlite_errorcode & 0xFF)  # the rest is an extended code
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _library(root: Path, manifest: Path | None) -> "TrackLibrary":
@@ -381,9 +586,9 @@ def _library(root: Path, manifest: Path | None) -> "TrackLibrary":
 
 
 def _warehouse(data: Path) -> "Warehouse":
-    from resources.warehouse import Warehouse
+    from resources.warehouse import warehouse_from_environment
 
-    return Warehouse(data_dir=str(data))
+    return warehouse_from_environment(data)
 
 
 def _clap_model(name: str, *, offline: bool = True) -> "ClapModel":
@@ -436,7 +641,7 @@ def _print_report(report: "RunReport") -> None:
 
 def _print_state(data: Path) -> dict[str, int]:
     """Print counts, failures and unfinished batches of the live record; return the rows of each table."""
-    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, connect_live
+    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, connect_live, pinned_generation
 
     with connect_live(Record(data / "record")) as connection:
 
@@ -446,16 +651,73 @@ def _print_state(data: Path) -> dict[str, int]:
         counts = {name: int(rows(f"SELECT count(*) FROM {name}")[0][0]) for name in PUBLISHED}  # noqa: S608
         statuses = rows("SELECT status, count(*) FROM manifest GROUP BY status ORDER BY status")
         failures = rows("SELECT stage, code, count(*) FROM track_failures GROUP BY ALL ORDER BY ALL")
-        unfinished = rows(_UNFINISHED_BATCHES)
     _print_rows(("track status", "tracks"), statuses)
     _print_rows(("table", "rows"), sorted(counts.items()))
     if failures:
         _print_rows(("failed in", "reason", "tracks"), failures)
-    if unfinished:
-        _print_rows(("batch", "live", "features pending", "embeddings pending"), unfinished)
     link = data / LINK_NAME
     out.print(f"Published: {link} -> {link.readlink()}" if link.is_symlink() else "Nothing is published yet.")
+    if held_at := pinned_generation(data):
+        out.print(f"A rollback holds readers at {held_at}; 'audio-assets rollback --release' ends it.")
     return counts
+
+
+def _state_of(is_read: bool, is_pinned: bool) -> str:
+    if is_pinned:
+        return "read, held here by a rollback"
+    return "read" if is_read else ""
+
+
+def _print_activity(data: Path) -> None:
+    """Print what is pending, for how long yet, and what is at work on it."""
+    from audio_assets.attempts import Attempts
+    from audio_assets.automation import AutomationSettings
+    from audio_assets.automation.on_demand import activity
+    from audio_assets.outstanding import EMBEDDINGS, FEATURES, outstanding_as_recorded
+    from audio_assets.warehouse import measured_rate
+
+    warehouse = _warehouse(data)
+    work = outstanding_as_recorded(warehouse).work
+    given_up = Attempts(data, AutomationSettings.from_environment().most_attempts).given_up(work)
+    rows = []
+    for table in (FEATURES, EMBEDDINGS):
+        n_pending = sum(len(item.tracks) for item in work if item.table == table)
+        rate = measured_rate(warehouse.record, table)
+        n_batches = sum(item.table == table for item in work)
+        rows.append((table, n_pending, n_batches, _rate(rate), _eta(n_pending, rate)))
+    _print_rows(("pending in", "tracks", "batches", "rate", "time to go"), rows)
+    for item in given_up[:_SHOWN]:
+        out.print(
+            f"Given up: {item.table} of {item.batch}, {len(item.tracks)} tracks; see audio-assets retry."
+        )
+    for line in activity(data):
+        out.print(escape(line))
+
+
+def _rate(tracks_per_s: float | None) -> str:
+    return "not measured yet" if tracks_per_s is None else f"{tracks_per_s:.3g} tracks/s"
+
+
+def _eta(n_tracks: int, tracks_per_s: float | None) -> str:
+    if not n_tracks:
+        return "done"
+    if tracks_per_s is None:
+        return "not known yet"
+    seconds = n_tracks / tracks_per_s
+    if seconds < 2 * _HOUR_S:
+        return f"about {max(1, round(seconds / _MINUTE_S))} min"
+    return f"about {seconds / _HOUR_S:.1f} h"
+
+
+def _below(library: Path, path: Path | None) -> Callable[["Entry"], bool]:
+    """Whether a track lies at or below a path of the library; relative paths are below the library."""
+    if path is None:
+        return lambda _: True
+    root = library.resolve()
+    wanted = (root / path).resolve()
+    if not wanted.is_relative_to(root) or not wanted.exists():
+        raise typer.BadParameter(f"there is no {path} below {library}", param_hint="--path")
+    return lambda track: track.file_path is not None and (root / track.file_path).is_relative_to(wanted)
 
 
 def _print_rows(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:

@@ -12,6 +12,7 @@ from functools import reduce
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from audio_assets.embeddings import (
     EMBEDDING_DIM,
@@ -27,6 +28,9 @@ from audio_assets.failures import FailureCode
 from audio_assets.library import Entry
 from audio_assets.retrieval import RetrievalIndex
 from audio_assets.warehouse import Record, arrow_schema
+
+_RAW_COLUMNS = ("song_id", "content_sha256", "settings_version", "failure_code", "embedding")
+_NO_DIRECTION = "the embedding equals the mean of all embeddings: it has no direction once centred"
 
 
 class SpoiltCorpusError(Exception):
@@ -115,28 +119,17 @@ def raw_corpus(record: Record, live: Iterable[Entry], settings_version: str) -> 
     Corpus
         Tracks without a row, or with one made from other bytes or settings, are not in it.
     """
-    tracks = list(live)
-    order = {(track.song_id, track.content_sha256): row for row, track in enumerate(tracks)}
-    ids, hashes, blocks = [], [], [np.empty((0, EMBEDDING_DIM), np.float32)]
-    for batch in record.batches("clap_embeddings"):
-        table = record.read("clap_embeddings", batch)
-        assert table is not None
-        wanted = [
-            key in order and version == settings_version and code is None
-            for key, version, code in zip(
-                zip(table["song_id"].to_pylist(), table["content_sha256"].to_pylist(), strict=True),
-                table["settings_version"].to_pylist(),
-                table["failure_code"].to_pylist(),
-                strict=True,
-            )
-        ]
-        kept = table.filter(pa.array(wanted, pa.bool_()))
-        ids.extend(kept["song_id"].to_pylist())
-        hashes.extend(kept["content_sha256"].to_pylist())
-        blocks.append(vectors_of(kept))
-    vectors = np.concatenate(blocks)
-    by_manifest = sorted(range(len(ids)), key=lambda row: order[ids[row], hashes[row]])
-    return Corpus([ids[i] for i in by_manifest], [hashes[i] for i in by_manifest], vectors[by_manifest])
+    order = {(track.song_id, track.content_sha256): row for row, track in enumerate(live)}
+    table = record.read_all("clap_embeddings", _RAW_COLUMNS)
+    table = table.filter(
+        (pc.field("settings_version") == settings_version) & pc.field("failure_code").is_null()
+    )
+    keys = zip(table["song_id"].to_pylist(), table["content_sha256"].to_pylist(), strict=True)
+    positions = np.array([order.get(key, -1) for key in keys], dtype=np.int64)
+    rows = np.argsort(positions, kind="stable")[np.count_nonzero(positions < 0) :]
+    kept = table.select(["song_id", "content_sha256"]).take(pa.array(rows))
+    vectors = vectors_of(table)[rows]
+    return Corpus(kept["song_id"].to_pylist(), kept["content_sha256"].to_pylist(), vectors)
 
 
 def vectors_of(table: pa.Table) -> npt.NDArray[np.float32]:
@@ -147,6 +140,8 @@ def vectors_of(table: pa.Table) -> npt.NDArray[np.float32]:
 
 def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingSettings) -> Centring:
     """Centre the raw embeddings of all live tracks, scale each to unit length, and record the result.
+
+    The result is a new version, which readers see once `index_corpus` has made its index.
 
     Parameters
     ----------
@@ -169,29 +164,16 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     """
     raw = raw_corpus(record, live, settings.version)
     if not raw.track_ids:
-        record.write("clap_embeddings_normalized", arrow_schema("clap_embeddings_normalized").empty_table())
+        empty = arrow_schema("clap_embeddings_normalized").empty_table()
+        record.write("clap_embeddings_normalized", empty, version=record.new_version())
         return Centring(sanity_record(raw.vectors), sanity_record(raw.vectors), [])
     _refuse_spoilt(raw)
     mean = _mean_of(raw.vectors)
     vectors, kept = centre_and_normalise(raw.vectors, mean)
-    now = dt.datetime.now(dt.UTC)
-    message = "the embedding equals the mean of all embeddings: it has no direction once centred"
-    rows = [
-        {
-            "song_id": song_id,
-            "content_sha256": sha256,
-            "computed_at": now,
-            "failure_code": None if keep else str(FailureCode.ZERO_NORM),
-            "failure_message": None if keep else message,
-            "embedding": vector if keep else None,
-        }
-        for song_id, sha256, vector, keep in zip(
-            raw.track_ids, raw.content_sha256, vectors, kept.tolist(), strict=True
-        )
-    ]
-    table = pa.Table.from_pylist(rows, schema=arrow_schema("clap_embeddings_normalized"))
+    table = _normalised_table(raw, vectors, kept)
     metadata = {**setting_values(settings), "mean": json.dumps(mean.tolist())}
-    record.write("clap_embeddings_normalized", table, metadata=metadata)
+    version = record.new_version()
+    record.write("clap_embeddings_normalized", table, version=version, metadata=metadata)
     left_out = [song_id for song_id, keep in zip(raw.track_ids, kept.tolist(), strict=True) if not keep]
     return Centring(sanity_record(raw.vectors), sanity_record(vectors[kept]), left_out)
 
@@ -199,7 +181,9 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
 def index_corpus(
     record: Record, settings: EmbeddingSettings, text_mean: npt.NDArray[np.float32] | None
 ) -> IndexInfo | None:
-    """Make the retrieval index of the normalised embeddings, with the very mean they were centred with.
+    """Make the index of the newest normalised embeddings, with the very mean they were centred with.
+
+    Both are in force from then on, at once.
 
     Parameters
     ----------
@@ -215,9 +199,11 @@ def index_corpus(
     IndexInfo or None
         What was made; None where no track has an embedding, and so the index is empty.
     """
-    table = record.read("clap_embeddings_normalized")
+    record.initialise()
+    version = record.drafted_version()
+    table = record.read("clap_embeddings_normalized", version=version)
     if table is None or "mean" not in _metadata(table):
-        record.write("retrieval_index", arrow_schema("retrieval_index").empty_table())
+        record.write("retrieval_index", arrow_schema("retrieval_index").empty_table(), version=version)
         return None
     metadata = _metadata(table)
     # What a float32 reader of the mean would see is what is stored, so both doors and the NPZ agree.
@@ -227,7 +213,8 @@ def index_corpus(
     metadata.update(_drift_since_last(record, metadata["settings_version"], mean))
     if text_mean is not None and _info(metadata, kept.num_rows).is_of(settings):
         metadata["text_mean"] = _as_text(text_mean)
-    record.write("retrieval_index", kept, metadata=metadata)
+    record.write("retrieval_index", kept, version=version, metadata=metadata)
+    record.drop_superseded_versions()
     return index_info(record)
 
 
@@ -288,6 +275,22 @@ def setting_values(settings: EmbeddingSettings) -> dict[str, str]:
         "precision": settings.precision,
         "backend": settings.backend,
     }
+
+
+def _normalised_table(raw: Corpus, vectors: npt.NDArray[np.float32], kept: npt.NDArray[np.bool_]) -> pa.Table:
+    n_tracks = len(raw.track_ids)
+    failed = pa.array(~kept)
+    columns = {
+        "song_id": pa.array(raw.track_ids, pa.string()),
+        "content_sha256": pa.array(raw.content_sha256, pa.string()),
+        "computed_at": pa.array([dt.datetime.now(dt.UTC)] * n_tracks, pa.timestamp("us", tz="UTC")),
+        "failure_code": pc.if_else(failed, str(FailureCode.ZERO_NORM), pa.scalar(None, pa.string())),
+        "failure_message": pc.if_else(failed, _NO_DIRECTION, pa.scalar(None, pa.string())),
+        "embedding": pa.FixedSizeListArray.from_arrays(
+            pa.array(vectors.ravel(), pa.float32()), EMBEDDING_DIM, mask=failed
+        ),
+    }
+    return pa.table(columns, schema=arrow_schema("clap_embeddings_normalized"))
 
 
 def _refuse_spoilt(raw: Corpus) -> None:

@@ -1,4 +1,4 @@
-"""The only place where everything meets: assets, checks, jobs and resources, as one code location.
+"""The only place where everything meets: assets, checks, automation and resources, as one code location.
 
 What belongs here: which resource is plugged in where, and the environment variables that configure them
 (those of the model's settings are with it, as the command line reads them too).
@@ -10,14 +10,23 @@ from pathlib import Path
 import dagster as dg
 
 from audio_assets.assets import ASSETS
-from audio_assets.automation import EXECUTOR, JOBS
+from audio_assets.automation import (
+    EXECUTOR,
+    JOBS,
+    AutomationSettings,
+    alert_sensors,
+    library_sensors,
+    lost_runs,
+    scheduled_backfill,
+)
 from audio_assets.checks import CHECKS
 from audio_assets.embeddings import DEFAULT_MODEL_ID
+from audio_assets.maintenance import daily_maintenance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import clap_model_from_environment
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
-from resources.warehouse import Warehouse
+from resources.warehouse import warehouse_from_environment
 
 DATA_VARIABLE = "AUDIO_ASSETS_DATA"
 LIBRARY_VARIABLE = "AUDIO_ASSETS_LIBRARY"
@@ -39,10 +48,16 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
     Definitions
         Everything Dagster needs to know.
     """
+    automation = AutomationSettings.from_environment()
     return dg.Definitions(
         assets=ASSETS,
         asset_checks=CHECKS,
         jobs=JOBS,
+        schedules=[
+            scheduled_backfill(automation),
+            daily_maintenance(automation.schedule_status, automation.timezone),
+        ],
+        sensors=[*library_sensors(automation), lost_runs(automation), *alert_sensors(automation)],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )
@@ -55,7 +70,7 @@ def _resources_from_environment() -> dict[str, object]:
             root=os.environ.get(LIBRARY_VARIABLE, str(data_dir / "demo" / "audio")),
             manifest=os.environ.get(MANIFEST_VARIABLE) or None,
         ),
-        "warehouse": Warehouse(data_dir=str(data_dir)),
+        "warehouse": warehouse_from_environment(data_dir),
         "analysis_pool": AnalysisPool(),
         "clap_model": clap_model_from_environment(model_id=os.environ.get(MODEL_VARIABLE, DEFAULT_MODEL_ID)),
         "progress": Progress(),

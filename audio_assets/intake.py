@@ -5,16 +5,17 @@ Where ``library``, the worker pool and ``warehouse`` meet for the first asset. N
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock
 
 from audio_assets.audio import AudioLimits
-from audio_assets.failures import TrackFailure
+from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.library import (
     TAG_NAMES,
     Entry,
@@ -23,6 +24,7 @@ from audio_assets.library import (
     Sighting,
     Source,
     entries_by_path,
+    locate,
     measure,
     read_source,
     update_ledger,
@@ -83,6 +85,7 @@ def take_in(
     measure_all: Measure,
     *,
     batch_size: int,
+    settling: frozenset[str] = frozenset(),
     dry_run: bool = False,
 ) -> Intake:
     """Bring the ledger up to date with the library.
@@ -99,6 +102,9 @@ def take_in(
         Maps `library.measure` over tracks in worker processes.
     batch_size : int
         Most tracks in a new batch.
+    settling : frozenset of str
+        Files, as paths relative to the root, that may still be being copied: a new one waits for the next
+        look, a known one stays as it was.
     dry_run : bool
         Look, but write nothing.
 
@@ -113,10 +119,10 @@ def take_in(
         The library or manifest cannot be used; the ledger is left as it was.
     """
     if dry_run:
-        return _look(record, root, manifest, limits, measure_all, batch_size)
+        return _look(record, root, manifest, limits, measure_all, batch_size, settling)
     record.root.mkdir(parents=True, exist_ok=True)
     with FileLock(record.root / ".manifest.lock"):
-        intake = _look(record, root, manifest, limits, measure_all, batch_size)
+        intake = _look(record, root, manifest, limits, measure_all, batch_size, settling)
         if not intake.table.equals(record.read("track_manifest")):
             record.write("track_manifest", intake.table)
     return intake
@@ -129,11 +135,17 @@ def _look(
     limits: AudioLimits,
     measure_all: Measure,
     batch_size: int,
+    settling: frozenset[str],
 ) -> Intake:
     table = record.read("track_manifest")
     previous = {} if table is None else {entry.song_id: entry for entry in ledger_from_table(table)}
     source = read_source(root, manifest)
-    outcomes = dict(_measured(previous, source, root, limits, measure_all))
+    standing = _standing(previous, table, source, root, settling)
+    source = _without_new(source, standing)
+    outcomes = {
+        **dict(_measured(previous, source, root, limits, measure_all, standing)),
+        **{name: outcome for name, outcome in standing.items() if outcome is not None},
+    }
     rows = source.tracks.select(["song_id", "audio_path"]).to_pylist()
     seen = [Seen(row["song_id"], row["audio_path"], outcomes[row["song_id"]]) for row in rows]
     ledger = update_ledger(
@@ -152,15 +164,74 @@ def _look(
     )
 
 
+def _standing(
+    previous: dict[str, Entry], table: pa.Table | None, source: Source, root: Path, settling: frozenset[str]
+) -> dict[str, Measurement | TrackFailure | None]:
+    """Say of the tracks whose files are still settling what was said before, or None of a new one."""
+    if not settling:
+        return {}
+    known = _known(previous, source)
+    tags = _tags_of(table)
+    found: dict[str, Measurement | TrackFailure | None] = {}
+    for row in source.tracks.select(["song_id", "audio_path"]).to_pylist():
+        if _relative(root, row["audio_path"]) in settling:
+            entry = known.get(row["song_id"])
+            found[row["song_id"]] = _as_before(entry, tags.get(entry.song_id, {})) if entry else None
+    return found
+
+
+def _relative(root: Path, audio_path: str) -> str | None:
+    try:
+        return locate(root, audio_path).as_posix()
+    except TrackFailure:  # said again, and recorded, when the track is measured
+        return None
+
+
+def _as_before(entry: Entry, tags: dict[str, str]) -> Measurement | TrackFailure | None:
+    if entry.status == "removed":
+        return None
+    if entry.failure_code is not None:
+        return TrackFailure(FailureCode(entry.failure_code), entry.failure_message or "")
+    assert entry.file_path is not None
+    assert entry.stat is not None
+    assert entry.content_sha256 is not None
+    measured = (entry.duration_s, entry.sample_rate_hz, entry.channels, entry.codec)
+    return Measurement(entry.file_path, entry.stat, entry.content_sha256, *measured, tags)
+
+
+def _without_new(source: Source, standing: dict[str, Measurement | TrackFailure | None]) -> Source:
+    waiting = pa.array([name for name, outcome in standing.items() if outcome is None], pa.string())
+    if not len(waiting):
+        return source
+    tracks = source.tracks.filter(pc.invert(pc.is_in(source.tracks["song_id"], value_set=waiting)))
+    return replace(source, tracks=tracks, steps={**source.steps, "settled": tracks.num_rows})
+
+
+def _tags_of(table: pa.Table | None) -> dict[str, dict[str, str]]:
+    names = [] if table is None else [name for name in TAG_NAMES if name in table.column_names]
+    rows = [] if table is None else table.select(["song_id", *names]).to_pylist()
+    return {row["song_id"]: {name: row[name] for name in names if row[name]} for row in rows}
+
+
+def _known(previous: dict[str, Entry], source: Source) -> dict[str, Entry]:
+    return entries_by_path(previous.values()) if source.scanned else previous
+
+
 def _measured(
-    previous: dict[str, Entry], source: Source, root: Path, limits: AudioLimits, measure_all: Measure
+    previous: dict[str, Entry],
+    source: Source,
+    root: Path,
+    limits: AudioLimits,
+    measure_all: Measure,
+    standing: Container[str],
 ) -> Iterator[tuple[str, Measurement | TrackFailure]]:
-    known = entries_by_path(previous.values()) if source.scanned else previous
+    known = _known(previous, source)
     sightings = []
     for row in source.tracks.select(["song_id", "audio_path"]).to_pylist():
         song_id, audio_path = row["song_id"], row["audio_path"]
-        entry = known.get(song_id)
-        sightings.append(entry.sighting(song_id, audio_path) if entry else Sighting(song_id, audio_path))
+        if song_id not in standing:
+            entry = known.get(song_id)
+            sightings.append(entry.sighting(song_id, audio_path) if entry else Sighting(song_id, audio_path))
     for sighting, outcome in measure_all(partial(measure, root.resolve(), limits), sightings):
         yield sighting.song_id, outcome
 

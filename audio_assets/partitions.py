@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-# Partitioned checks and backfill policies are previews in Dagster; its version is pinned for that reason.
+# Partitioned checks are a preview in Dagster; its version is pinned for that reason.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
 warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 
+# Assets over it have no backfill policy, so that a backfill makes a run of each batch. Under a policy, be it
+# of one partition a run, runs get a range of partitions, and the results of their checks lose the batch.
 track_batches = dg.DynamicPartitionsDefinition(name="track_batch")
 
 _KEY = re.compile(r"batch-\d{6,}")

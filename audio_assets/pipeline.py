@@ -5,7 +5,7 @@ What belongs here: which jobs run for which batches, in what order. What does no
 """
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
@@ -13,11 +13,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from audio_assets.assets.features import FEATURE_VERSION
+from audio_assets.automation.lost_runs import this_process
+from audio_assets.builds import RETRIEVAL, due
 from audio_assets.definitions import build_defs
-from audio_assets.embeddings import ModelError
-from audio_assets.library import Entry
-from audio_assets.warehouse import fingerprint, is_current, mark_current, pending
+from audio_assets.gate import describe, failing, with_failing
+from audio_assets.outstanding import Work, outstanding
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
@@ -27,8 +27,6 @@ from resources.warehouse import Warehouse
 # The run's own log is in Dagster's storage; on the terminal only errors would be news.
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
-_RETRIEVAL_INPUTS = ("track_manifest", "clap_embeddings")
-_ALL_TABLES = ("*",)
 _INTERRUPTED = "DagsterExecutionInterruptedError"
 
 
@@ -44,14 +42,11 @@ class RunReport:
         Checks that did not pass, warnings included.
     passed_checks : int
         Checks that passed.
-    failed_builds : list of str
-        Jobs over the whole collection that failed, or one of whose checks did.
     """
 
     failed_jobs: list[str] = field(default_factory=list)
     failed_checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
     passed_checks: int = 0
-    failed_builds: list[str] = field(default_factory=list)
 
     @property
     def errors(self) -> list[dg.AssetCheckEvaluation]:
@@ -62,15 +57,6 @@ class RunReport:
     def succeeded(self) -> bool:
         """Whether all that ran succeeded, warnings aside."""
         return not self.failed_jobs and not self.errors
-
-
-@dataclass(frozen=True)
-class Work:
-    """Tracks of one batch that have no row yet that is still true."""
-
-    batch: str
-    features: list[Entry]
-    embeddings: list[Entry]
 
 
 def dagster_home(data_dir: Path) -> Path:
@@ -119,7 +105,7 @@ class Pipeline:
             progress=progress,
         )
 
-    def run(self, instance: dg.DagsterInstance) -> RunReport:
+    def run(self, instance: dg.DagsterInstance, wanted: Callable[[Work], bool] | None = None) -> RunReport:
         """Bring everything up to date: what is new or changed, and then what is built of it.
 
         A batch or a model that fails does not keep the rest from being computed and published.
@@ -128,6 +114,8 @@ class Pipeline:
         ----------
         instance : DagsterInstance
             Where runs are recorded.
+        wanted : callable, optional
+            Which of the work is to be done; all of it by default.
 
         Returns
         -------
@@ -137,58 +125,35 @@ class Pipeline:
         report = RunReport()
         if not self._execute(instance, report, "refresh_manifest"):
             return report
-        for work in self.pending(report):
-            keys = [
-                *([dg.AssetKey("audio_features")] if work.features else []),
-                *([dg.AssetKey("clap_embeddings")] if work.embeddings else []),
-            ]
-            self._execute(instance, report, "analyse_batch", work.batch, keys)
-        if self._warehouse.record.batches("clap_embeddings"):
-            self._build(instance, report, "rebuild_retrieval", _RETRIEVAL_INPUTS)
-        if "rebuild_retrieval" not in report.failed_builds:
-            self._build(instance, report, "publish_tables", _ALL_TABLES)
+        for batch, tables in self.pending(instance, report, wanted):
+            self._execute(instance, report, "analyse_batch", batch, tables)
+        self._rebuild(instance, report)
         return report
 
-    def _build(
-        self, instance: dg.DagsterInstance, report: RunReport, job_name: str, tables: Sequence[str]
-    ) -> None:
-        """Run a job over the whole collection, unless it succeeded on the very same inputs before."""
-        data_dir = self._warehouse.path
-        inputs = fingerprint(self._warehouse.record.root, tables)
-        if is_current(data_dir, job_name, inputs):
+    def pending(
+        self, instance: dg.DagsterInstance, report: RunReport, wanted: Callable[[Work], bool] | None = None
+    ) -> list[tuple[str, list[str]]]:
+        """Batches with something to compute, and for which tables; without a usable model, only features."""
+        found = with_failing(outstanding(self._warehouse, self._clap_model), failing(instance))
+        if found.model_problem:
+            report.failed_jobs.append(f"no embeddings were made: {found.model_problem}")
+        work = [item for item in found.work if wanted is None or wanted(item)]
+        batches = sorted({item.batch for item in work})
+        return [(batch, [item.table for item in work if item.batch == batch]) for batch in batches]
+
+    def _rebuild(self, instance: dg.DagsterInstance, report: RunReport) -> None:
+        """Build what is made of all tracks: first the index; tables are not published beside a bad one."""
+        if failed := failing(instance):
+            report.failed_jobs.append(f"tables were not rebuilt: {describe(failed)}")
             return
-        n_failed = len(report.errors)
-        if not self._execute(instance, report, job_name) or len(report.errors) > n_failed:
-            report.failed_builds.append(job_name)
-        else:
-            mark_current(data_dir, job_name, inputs)
-
-    def pending(self, report: RunReport) -> list[Work]:
-        """Batches with something to compute; without a usable model, only their features."""
         record = self._warehouse.record
-        embedding_version = self._embedding_version(report)
-        by_batch: dict[str, list[Entry]] = {}
-        for track in self._warehouse.live_tracks():
-            assert track.batch is not None
-            by_batch.setdefault(track.batch, []).append(track)
-        found = []
-        for batch, tracks in sorted(by_batch.items()):
-            features = pending(record, "audio_features", batch, tracks, FEATURE_VERSION)
-            embeddings = (
-                pending(record, "clap_embeddings", batch, tracks, embedding_version)
-                if embedding_version
-                else []
-            )
-            if features or embeddings:
-                found.append(Work(batch, features, embeddings))
-        return found
-
-    def _embedding_version(self, report: RunReport) -> tuple[str, str] | None:
-        try:
-            return "settings_version", self._clap_model.settings().version
-        except ModelError as error:
-            report.failed_jobs.append(f"no embeddings were made: {error}")
-            return None
+        retrieval = [asset for asset in due(instance, record) if asset in RETRIEVAL]
+        n_failed = len(report.errors)
+        if retrieval and not self._execute(instance, report, "rebuild_tables", None, retrieval):
+            return
+        publication = [asset for asset in due(instance, record) if asset not in RETRIEVAL]
+        if publication and len(report.errors) == n_failed:
+            self._execute(instance, report, "rebuild_tables", None, publication)
 
     def _execute(
         self,
@@ -196,14 +161,15 @@ class Pipeline:
         report: RunReport,
         job_name: str,
         partition_key: str | None = None,
-        selection: Sequence[dg.AssetKey] | None = None,
+        assets: Sequence[str] = (),
     ) -> bool:
         job = self._defs.resolve_job_def(job_name)
         result = job.execute_in_process(
             instance=instance,
             partition_key=partition_key,
-            asset_selection=selection,
+            asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
             run_config=_QUIET,
+            tags=this_process(),
             raise_on_error=False,
         )
         # Dagster makes a failed run of Ctrl-C; for the person who pressed it, it is the end of everything.

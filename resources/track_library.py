@@ -1,12 +1,13 @@
 """The music: where it is, what names it, and what is refused unread."""
 
+import time
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
 from audio_assets.audio import AudioLimits
-from audio_assets.library import BATCH_SIZE
+from audio_assets.library import BATCH_SIZE, Listing, ManifestError, list_library
 
 
 class TrackLibrary(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -35,3 +36,16 @@ class TrackLibrary(dg.ConfigurableResource):  # type: ignore[type-arg]
     def limits(self) -> AudioLimits:
         """What is refused unread."""
         return AudioLimits(min_duration_s=self.min_duration_s, max_duration_s=self.max_duration_s)
+
+    def listing(self, settle_s: float) -> Listing:
+        """Look at the names, sizes and times of all files; those changed less than this ago settle still.
+
+        Raises
+        ------
+        ManifestError
+            The library cannot be listed.
+        """
+        try:
+            return list_library(self.root_path, self.manifest_path, settle_s, time.time())
+        except OSError as error:
+            raise ManifestError(f"a folder of the library cannot be listed: {error}") from error

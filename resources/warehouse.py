@@ -1,5 +1,6 @@
 """The data folder: the record that assets write, and the doors that people read through."""
 
+import os
 from pathlib import Path
 
 import dagster as dg
@@ -8,7 +9,21 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from audio_assets.library import Entry
-from audio_assets.warehouse import Record, arrow_schema, ledger_from_table, sweep_strays, write_catalog
+from audio_assets.warehouse import (
+    FEWEST_KEPT,
+    KEPT_GENERATIONS,
+    Publication,
+    Record,
+    Sweep,
+    arrow_schema,
+    ledger_from_table,
+    publish,
+    sweep,
+    sweep_strays,
+    write_catalog,
+)
+
+KEPT_VARIABLE = "AUDIO_ASSETS_KEPT_GENERATIONS"
 
 
 class UnknownBatchError(Exception):
@@ -19,6 +34,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     """Everything that is kept, below one folder: record, published tables, exports."""
 
     data_dir: str = Field(description="Folder of the record, the published warehouse.duckdb and the exports.")
+    kept_generations: int = Field(
+        default=KEPT_GENERATIONS, ge=FEWEST_KEPT, description="Published generations to keep for a rollback."
+    )
 
     @property
     def path(self) -> Path:
@@ -40,6 +58,14 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         self.path.mkdir(parents=True, exist_ok=True)
         sweep_strays(self.path)
         write_catalog(self.record, self.path / "catalog.sql")
+
+    def publish(self) -> Publication:
+        """Build a generation and give it to readers, unless a rollback holds them."""
+        return publish(self.record, self.path, self.kept_generations)
+
+    def sweep(self) -> Sweep:
+        """Remove what nobody needs any more."""
+        return sweep(self.record, self.path, self.kept_generations)
 
     def ledger(self) -> list[Entry]:
         """Every track the library ever had, in manifest order."""
@@ -67,3 +93,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _ledger_table(self) -> pa.Table:
         table = self.record.read("track_manifest")
         return arrow_schema("track_manifest").empty_table() if table is None else table
+
+
+def warehouse_from_environment(data_dir: Path) -> Warehouse:
+    """Open a data folder with what the environment says about it."""
+    kept = os.environ.get(KEPT_VARIABLE)
+    return Warehouse(data_dir=str(data_dir), **({"kept_generations": int(kept)} if kept else {}))

@@ -23,6 +23,7 @@ from audio_assets.corpus import (
 )
 from audio_assets.failures import FailureCode, TrackFailure
 from audio_assets.pipeline import open_instance
+from audio_assets.warehouse import Record, connect_live
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.track_library import TrackLibrary
@@ -76,10 +77,8 @@ def damaged(finished: Workplace) -> Any:
     originals: dict[Path, bytes] = {}
 
     def damage(name: str, change: Callable[[Rows], Rows], metadata: dict[str, str] | None = None) -> None:
-        folder = finished.data / "record" / name
-        path = next(
-            p for p in (folder / "part.parquet", folder / f"batch={BATCH}/part.parquet") if p.exists()
-        )
+        batch = BATCH if name in ("audio_features", "clap_embeddings") else None
+        path = Record(finished.data / "record").path(name, batch)
         originals.setdefault(path, path.read_bytes())
         table = pq.read_table(path, partitioning=None)
         kept = {k.decode(): v.decode() for k, v in (table.schema.metadata or {}).items()} | (metadata or {})
@@ -233,8 +232,8 @@ def test_a_blocking_check_keeps_bad_vectors_from_the_index(
     finished: Workplace, tracks: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Through Dagster: normalised vectors that are not of unit length never become an index."""
-    index = finished.data / "record/retrieval_index/part.parquet"
-    before = index.stat().st_mtime_ns
+    record = Record(finished.data / "record")
+    before = record.version_in_force()
     finished.add(list(tracks.values())[6])
     with monkeypatch.context() as patch:
         patch.setattr(
@@ -243,7 +242,9 @@ def test_a_blocking_check_keeps_bad_vectors_from_the_index(
         )
         report = finished.run()
     assert "normalized_valid" in {check.check_name for check in report.failed_checks}, report
-    assert index.stat().st_mtime_ns == before
+    assert record.version_in_force() == before
+    with connect_live(record) as live:
+        assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (5,)
     assert finished.sql("SELECT count(*) FROM clap_embeddings_normalized") == [(5,)]
     assert finished.run().succeeded, "the next run mends it"
     assert finished.sql("SELECT count(*) FROM retrieval_index") == [(6,)]

@@ -202,6 +202,7 @@ def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -
 
 def test_help_lists_every_command() -> None:
     printed = cli("--help").stdout
-    for command in ("scan", "run", "status", "sql", "search", "ui", "doctor", "demo", "model"):
+    looking = ("scan", "status", "sql", "search", "ui", "doctor", "versions")
+    for command in (*looking, "run", "retry", "backfill", "demo", "model", "rollback", "maintain"):
         assert command in printed
     assert "Exit codes" in printed

@@ -294,7 +294,7 @@ def test_vectors_of_two_models_are_never_mixed(
     changed = Workplace(four_tracks.library, four_tracks.data, str(other))
     whole = Pipeline.pending
     with monkeypatch.context() as patch:
-        patch.setattr(Pipeline, "pending", lambda self, report: whole(self, report)[:1])
+        patch.setattr(Pipeline, "pending", lambda self, *args: whole(self, *args)[:1])
         changed.run(batch_size=2)
     weights = changed.sql("SELECT count(*), count(DISTINCT weights_sha256) FROM clap_embeddings")
     assert weights == [(2, 1)]

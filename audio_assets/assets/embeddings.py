@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, preview, rounded
+from audio_assets.builds import BUILT_OF, NORMALIZED, inputs_digest
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import FRAMES, MEL_BANDS, TrackVectors, pool_windows
 from audio_assets.failures import TrackFailure
@@ -26,7 +27,6 @@ from resources.warehouse import Warehouse
 @dg.asset(
     partitions_def=track_batches,
     deps=["track_manifest"],
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
     group_name="analysis",
     kinds={"huggingface", "pytorch", "parquet"},
     owners=OWNERS,
@@ -110,12 +110,14 @@ def clap_embeddings_normalized(
     Only rows of live tracks, made with the model and windowing in force, go into it.
     """
     settings = clap_model.settings()
+    made_of = inputs_digest(warehouse.record, NORMALIZED)
     centring = normalise_corpus(warehouse.record, warehouse.live_tracks(), settings)
     if centring.left_out:
         context.log.warning(f"no direction once centred, left out: {', '.join(centring.left_out[:20])}")
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": centring.after.n_samples,
+            BUILT_OF: made_of,
             "tracks_left_out": len(centring.left_out),
             "settings_version": settings.version,
             **_spread(centring),

@@ -9,6 +9,7 @@ from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema
 from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.library import Entry
+from audio_assets.outstanding import FEATURE_VERSION
 from audio_assets.partitions import track_batches
 from audio_assets.tracks import track_features
 from audio_assets.warehouse import PUBLISHED, Outcome, complete_batch
@@ -17,13 +18,10 @@ from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
-FEATURE_VERSION = ("extractor_version", EXTRACTOR_VERSION)
-
 
 @dg.asset(
     partitions_def=track_batches,
     deps=["track_manifest"],
-    backfill_policy=dg.BackfillPolicy.multi_run(max_partitions_per_run=1),
     group_name="analysis",
     kinds={"python", "parquet"},
     owners=OWNERS,

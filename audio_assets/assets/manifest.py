@@ -3,8 +3,10 @@
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from audio_assets.assets.reporting import OWNERS, column_schema, counts_table, preview
+from audio_assets.builds import LIBRARY_SIGNATURE
 from audio_assets.intake import take_in
 from audio_assets.partitions import register_batches
 from audio_assets.warehouse import RECORD
@@ -13,6 +15,14 @@ from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 _SHOWN_MISSING = 50
+
+
+class ManifestConfig(dg.Config):
+    """How to look at the library."""
+
+    settle_s: float = Field(
+        default=0.0, ge=0, description="Leave files alone that changed less than this long ago [s]."
+    )
 
 
 @dg.asset(
@@ -27,6 +37,7 @@ def track_manifest(
     library: TrackLibrary,
     warehouse: Warehouse,
     analysis_pool: AnalysisPool,
+    config: ManifestConfig,
 ) -> dg.MaterializeResult[None]:
     """Every track the library names: its manifest columns, what was measured of the file, and its batch.
 
@@ -34,6 +45,8 @@ def track_manifest(
     are recorded with the reason.
     """
     warehouse.prepare()
+    # Before the files are read: what changes from here on has another signature, and is looked at again.
+    listing = library.listing(config.settle_s)
     with analysis_pool.open() as pool:
         intake = take_in(
             warehouse.record,
@@ -42,6 +55,7 @@ def track_manifest(
             library.limits,
             pool.map_unordered,
             batch_size=library.batch_size,
+            settling=listing.settling,
         )
     new_batches = register_batches(context.instance, intake.batches)
     for entry in [entry for entry in intake.ledger if entry.failure_code][:_SHOWN_MISSING]:
@@ -55,6 +69,8 @@ def track_manifest(
         "tracks_new": intake.n_new,
         "tracks_changed": intake.n_changed,
         "tracks_moved": intake.n_moved,
+        "files_settling": len(listing.settling),
+        LIBRARY_SIGNATURE: listing.signature,
         "batches": len(intake.batches),
         "batches_new": len(new_batches),
         "preprocessing": counts_table(intake.steps, "step", "rows left"),

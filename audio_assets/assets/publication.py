@@ -7,7 +7,8 @@ from audio_assets.assets.features import audio_features
 from audio_assets.assets.manifest import track_manifest
 from audio_assets.assets.reporting import OWNERS, counts_table, rounded
 from audio_assets.assets.retrieval import retrieval_index
-from audio_assets.warehouse import LINK_NAME, export_notebook_files, publish
+from audio_assets.builds import BUILT_OF, EXPORTS, TABLES, inputs_digest
+from audio_assets.warehouse import LINK_NAME, export_notebook_files
 from resources.warehouse import Warehouse
 
 
@@ -18,15 +19,24 @@ from resources.warehouse import Warehouse
     owners=OWNERS,
     code_version="1",
 )
-def warehouse_tables(warehouse: Warehouse) -> dg.MaterializeResult[None]:
+def warehouse_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """All tables as one read-only DuckDB file, `warehouse.duckdb`, switched in whole.
 
-    Whoever has the former generation open keeps reading it.
+    Whoever has the former generation open keeps reading it. After `audio-assets rollback` readers stay with
+    the generation chosen there, and this one waits beside it.
     """
-    publication = publish(warehouse.record, warehouse.path)
+    made_of = inputs_digest(warehouse.record, TABLES)
+    publication = warehouse.publish()
+    if publication.held_at:
+        context.log.warning(
+            f"built, but not switched in: 'audio-assets rollback' holds readers at {publication.held_at}; "
+            "'audio-assets rollback --release' gives them the newest generation"
+        )
     return dg.MaterializeResult(
         metadata={
             "generation": publication.generation,
+            "generation_read": publication.held_at or publication.generation,
+            BUILT_OF: made_of,
             "path": dg.MetadataValue.path(str(warehouse.path / LINK_NAME)),
             "query": dg.MetadataValue.md(f"`duckdb -readonly {warehouse.path / LINK_NAME}`"),
             "size_bytes": publication.size_bytes,
@@ -45,10 +55,12 @@ def warehouse_tables(warehouse: Warehouse) -> dg.MaterializeResult[None]:
 )
 def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """The feature table as CSV, and embeddings and index as NPZ, in manifest order."""
+    made_of = inputs_digest(warehouse.record, EXPORTS)
     rows = export_notebook_files(warehouse.record, warehouse.exports_path)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(warehouse.exports_path)),
+            BUILT_OF: made_of,
             "files": counts_table(rows, "file", "rows"),
         }
     )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
 from audio_assets.assets.reporting import OWNERS, column_schema, preview, rounded
+from audio_assets.builds import BUILT_OF, INDEX, inputs_digest
 from audio_assets.corpus import IndexInfo, index_corpus, vectors_of
 from audio_assets.embeddings import hubness, mean_text
 from audio_assets.warehouse import PUBLISHED, RECORD
@@ -31,12 +32,14 @@ def retrieval_index(
 
     The mean of texts is stored beside it, unless the model looks untrained: no text is compared with it then.
     """
+    made_of = inputs_digest(warehouse.record, INDEX)
     info = index_corpus(warehouse.record, clap_model.settings(), _text_mean(context, clap_model))
     table = warehouse.record.read("retrieval_index")
     assert table is not None
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": table.num_rows,
+            BUILT_OF: made_of,
             "mean_prompt_cosine": rounded(clap_model.health().mean_prompt_cosine),
             "mean_signal_cosine": rounded(clap_model.health().mean_signal_cosine),
             **(_figures(info, table) if info else {}),

@@ -16,6 +16,7 @@ from audio_assets.library.ledger import (
 from audio_assets.library.manifest import ManifestError, Source, read_source
 from audio_assets.library.paths import locate
 from audio_assets.library.survey import TAG_NAMES, Measurement, Sighting, StatKey, measure, stat_key
+from audio_assets.library.watch import Listing, list_library
 
 __all__ = [
     "AUDIO_SUFFIXES",
@@ -23,6 +24,7 @@ __all__ = [
     "TAG_NAMES",
     "Entry",
     "LibraryVanishedError",
+    "Listing",
     "ManifestError",
     "Measurement",
     "Seen",
@@ -31,6 +33,7 @@ __all__ = [
     "StatKey",
     "discover",
     "entries_by_path",
+    "list_library",
     "locate",
     "measure",
     "read_source",

@@ -4,8 +4,15 @@ What belongs here: schemas, atomic writes, the journal of a running batch, the v
 exported files. What does not: how a number is computed.
 """
 
-from audio_assets.warehouse.batch import BatchSummary, Outcome, complete_batch, pending
-from audio_assets.warehouse.currency import fingerprint, is_current, mark_current
+from audio_assets.warehouse.batch import (
+    BatchSummary,
+    Outcome,
+    complete_batch,
+    drop_rows,
+    measured_rate,
+    pending,
+)
+from audio_assets.warehouse.currency import fingerprint
 from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
@@ -13,38 +20,66 @@ from audio_assets.warehouse.exports import (
     export_notebook_files,
     exported_rows,
 )
-from audio_assets.warehouse.files import sweep_strays
+from audio_assets.warehouse.files import DiskFullError, ReadOnlyFolderError, StorageError, atomic_path
+from audio_assets.warehouse.generations import (
+    FEWEST_KEPT,
+    KEPT_GENERATIONS,
+    LINK_NAME,
+    Generation,
+    RollbackError,
+    list_generations,
+    newest_generation,
+    pinned_generation,
+    release,
+    roll_back,
+)
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
-from audio_assets.warehouse.publish import LINK_NAME, Publication, PublishError, publish
+from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
+from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 
 __all__ = [
     "EXPORTED_COLUMNS",
     "EXPORTED_TABLES",
     "FEATURE_COLUMNS",
+    "FEWEST_KEPT",
+    "KEPT_GENERATIONS",
     "LINK_NAME",
     "PUBLISHED",
     "RECORD",
     "BatchSummary",
     "Column",
+    "DiskFullError",
+    "Generation",
     "Outcome",
     "Publication",
     "PublishError",
+    "ReadOnlyFolderError",
     "Record",
     "RecordError",
+    "RollbackError",
+    "StorageError",
+    "Sweep",
     "arrow_schema",
+    "atomic_path",
     "complete_batch",
     "connect_live",
+    "drop_rows",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",
-    "is_current",
     "ledger_from_table",
     "ledger_to_table",
-    "mark_current",
+    "list_generations",
+    "measured_rate",
+    "newest_generation",
     "pending",
+    "pinned_generation",
     "publish",
+    "release",
+    "roll_back",
+    "sweep",
     "sweep_strays",
     "write_catalog",
 ]

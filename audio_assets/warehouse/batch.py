@@ -17,9 +17,12 @@ import pyarrow.compute as pc
 
 from audio_assets.failures import RETRYABLE, TrackFailure
 from audio_assets.library import Entry
+from audio_assets.warehouse.completeness import Question
 from audio_assets.warehouse.journal import Journal
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import arrow_schema
+
+_TRACKS_FOR_RATE = 100
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,15 @@ def pending(
     list of Entry
         What a run of the batch would compute.
     """
-    done: set[str] = set()
-    for table in _earlier(record, name, batch):
-        done.update(table.filter(_is_true(table, tracks, version))["song_id"].to_pylist())
+    question = Question.about(record.path(name, batch), tracks, version)
+    if question.is_answered():
+        return []
+    recorded = record.read(name, batch)
+    done = _true_ids(recorded, tracks, version) if recorded is not None else set()
+    if recorded is not None and len(done) == len(tracks):
+        question.note_yes()
+        return []
+    done |= _true_ids(_journal(record, name, batch).rows(), tracks, version)
     return [track for track in tracks if track.song_id not in done]
 
 
@@ -127,6 +136,44 @@ def complete_batch(
     )
 
 
+def drop_rows(record: Record, name: str, batch: str, unwanted: Callable[[str, str | None], bool]) -> int:
+    """Forget rows of a batch, so that the tracks are pending again.
+
+    Parameters
+    ----------
+    record, name, batch
+        As for `pending`.
+    unwanted : callable
+        Of a row's ``song_id`` and ``failure_code``.
+
+    Returns
+    -------
+    int
+        Rows that were forgotten.
+    """
+    rows = {row["song_id"]: row for table in _earlier(record, name, batch) for row in table.to_pylist()}
+    kept = [row for row in rows.values() if not unwanted(row["song_id"], row["failure_code"])]
+    if len(kept) < len(rows):
+        record.write(name, pa.Table.from_pylist(kept, schema=arrow_schema(name)), batch=batch)
+        _journal(record, name, batch).drop()
+    return len(rows) - len(kept)
+
+
+def measured_rate(record: Record, name: str) -> float | None:
+    """Tracks a second of the batch that was worked on last; None where there is nothing to tell by."""
+    folders = [path for path in (record.root / name).glob("batch=*") if any(path.iterdir())]
+    if not folders:
+        return None
+    newest = max(folders, key=lambda folder: max(path.stat().st_mtime for path in folder.iterdir()))
+    batch = newest.name.removeprefix("batch=")
+    times = sorted(
+        time for table in _earlier(record, name, batch) for time in table["computed_at"].to_pylist()
+    )
+    latest = times[-_TRACKS_FOR_RATE:]
+    elapsed_s = (latest[-1] - latest[0]).total_seconds() if len(latest) > 1 else 0.0
+    return (len(latest) - 1) / elapsed_s if elapsed_s > 0 else None
+
+
 def _row(outcome: Outcome, content_sha256: str | None, version: tuple[str, str]) -> dict[str, Any]:
     failed = isinstance(outcome.result, TrackFailure)
     return {
@@ -149,6 +196,10 @@ def _true_rows(
         for table in _earlier(record, name, batch)
         for row in table.filter(_is_true(table, tracks, version)).to_pylist()
     }
+
+
+def _true_ids(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> set[str]:
+    return set(table.filter(_is_true(table, tracks, version))["song_id"].to_pylist())
 
 
 def _is_true(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> pa.Array:

@@ -9,11 +9,14 @@ import os
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+
+from audio_assets.warehouse.files import explained
+from audio_assets.warehouse.owner import is_abandoned, owner_tag
 
 
 class Journal:
@@ -39,15 +42,34 @@ class Journal:
     @contextmanager
     def writer(self) -> Iterator["JournalWriter"]:
         """Open a journal of this run's own: two runs of one batch never write to the same file."""
-        self._folder.mkdir(parents=True, exist_ok=True)
-        path = self._folder / f"journal-{time.time_ns()}-{uuid.uuid4().hex}.arrows"
-        with path.open("wb") as file, pa.ipc.new_stream(file, self._schema) as stream:
-            yield JournalWriter(file, stream, self._schema)
+        name = f"journal-{time.time_ns():020d}-{owner_tag()}-{uuid.uuid4().hex}.arrows"
+        writer = JournalWriter(self._folder / name, self._schema)
+        try:
+            yield writer
+        finally:
+            writer.close()
 
     def drop(self) -> None:
         """Remove the journals, once a Parquet file holds their rows."""
         for path in self._files():
             path.unlink(missing_ok=True)
+
+    def drop_recorded(self, recorded: pa.Table) -> list[Path]:
+        """Remove journals of ended writers whose every row is in a table; give their paths.
+
+        Such a one stays when a writer is killed between its Parquet file and `drop`.
+        """
+        names = ("song_id", "content_sha256", "computed_at")
+        kept = _keys(recorded, names)
+        dropped = []
+        for path in self._files():
+            tag = path.stem.split("-", 2)[2].rpartition("-")[0]
+            rows = pa.Table.from_batches(self._whole_batches(path), schema=self._schema)
+            with suppress(FileNotFoundError):  # its batch was completed meanwhile
+                if is_abandoned(path, tag) and _keys(rows, names) <= kept:
+                    path.unlink()
+                    dropped.append(path)
+        return dropped
 
     def _files(self) -> list[Path]:
         return sorted(self._folder.glob("journal-*.arrows"))
@@ -63,16 +85,35 @@ class Journal:
         return batches
 
 
-class JournalWriter:
-    """Appends rows to one journal; made by `Journal.writer`."""
+def _keys(table: pa.Table, names: tuple[str, ...]) -> set[tuple[Any, ...]]:
+    return set(zip(*(table[name].to_pylist() for name in names), strict=True))
 
-    def __init__(self, file: Any, stream: Any, schema: pa.Schema) -> None:
-        self._file = file
-        self._stream = stream
+
+class JournalWriter:
+    """Appends rows to one journal; made by `Journal.writer`.
+
+    Raises
+    ------
+    StorageError
+        From each method, where the disk is full or read-only. Rows appended before are safe.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self._folder = path.parent
         self._schema = schema
+        with explained(self._folder):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = path.open("wb")
+            self._stream = pa.ipc.new_stream(self._file, schema)
 
     def append(self, row: dict[str, Any]) -> None:
         """Write one row and wait until it is on disk."""
-        self._stream.write_batch(pa.RecordBatch.from_pylist([row], schema=self._schema))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with explained(self._folder):
+            self._stream.write_batch(pa.RecordBatch.from_pylist([row], schema=self._schema))
+            self._file.flush()
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """End the journal; one that was never closed is read just as well."""
+        with explained(self._folder), self._file:
+            self._stream.close()

@@ -1,11 +1,10 @@
 """Publishing: the views over the record, written down as one DuckDB file and switched in whole.
 
-Readers open ``warehouse.duckdb``, a symbolic link to the newest generation. A reader that has an older
-generation open keeps reading it; nobody ever waits for anybody.
+What belongs here: building the file and refusing bad numbers. What does not: which file readers get
+(``generations``).
 """
 
-import datetime as dt
-import os
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,20 +14,26 @@ from filelock import FileLock
 
 from audio_assets.features import FEATURES, Feature
 from audio_assets.warehouse.doors import connect_live, macros_sql, sql_literal
-from audio_assets.warehouse.files import temporary_path
+from audio_assets.warehouse.files import disk_full, explained, sync, temporary_path
+from audio_assets.warehouse.generations import (
+    KEPT_GENERATIONS,
+    drop_old_generations,
+    generation_path,
+    next_name,
+    switch_to,
+)
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import PUBLISHED
 
 if TYPE_CHECKING:
     import duckdb
 
-LINK_NAME = "warehouse.duckdb"
-KEPT_GENERATIONS = 3
-
 _UNIT_TOLERANCE = 1e-4
 
 _PRIMARY_KEYS = {"track_failures": "song_id, stage", "batches": "batch"}
 _WITHOUT_KEY = frozenset({"retrieval_index_info"})
+#: Several tables are made of these; opening thousands of files once for each would take most of the time.
+_READ_ONCE = ("live_tracks", "feature_outcomes", "embedding_attempts")
 _VECTOR_TABLES = ("clap_embeddings", "clap_embeddings_normalized", "retrieval_index")
 
 
@@ -38,16 +43,20 @@ class PublishError(Exception):
 
 @dataclass(frozen=True)
 class Publication:
-    """A generation that was switched in."""
+    """A generation that was built.
+
+    ``held_at`` names the older generation that a rollback holds readers at; None where they got this one.
+    """
 
     path: Path
     generation: str
+    held_at: str | None
     row_counts: dict[str, int]
     size_bytes: int
     elapsed_s: float
 
 
-def publish(record: Record, data_dir: Path) -> Publication:
+def publish(record: Record, data_dir: Path, kept: int = KEPT_GENERATIONS) -> Publication:
     """Build a generation from the record and make it the one that readers open.
 
     Parameters
@@ -56,46 +65,72 @@ def publish(record: Record, data_dir: Path) -> Publication:
         The record.
     data_dir : Path
         Folder that holds the generations and the link.
+    kept : int
+        Generations to keep, this one included; two at least.
 
     Returns
     -------
     Publication
-        What was published.
+        What was published. After a rollback it is kept for later, and readers stay where they are.
 
     Raises
     ------
     PublishError
         A number is NaN, infinite or outside the range that its definition allows, or a vector is not of
         unit length.
+    StorageError
+        The disk is full, or the folder cannot be written to; readers keep what they have.
     """
     started = time.monotonic()
-    with FileLock(data_dir / ".publish.lock"):
-        generation = dt.datetime.now(dt.UTC).strftime("%Y%m%dT%H%M%S%f")
-        path = data_dir / f"warehouse-{generation}.duckdb"
+    with explained(data_dir), FileLock(data_dir / ".publish.lock"):
         building = temporary_path(data_dir)
         try:
             with record.snapshot() as still:
                 row_counts = _build(still, building)
+            sync(building)
+            generation = next_name(data_dir)
+            path = generation_path(data_dir, generation)
             building.replace(path)
         finally:
-            building.unlink(missing_ok=True)
-            building.with_name(building.name + ".wal").unlink(missing_ok=True)
-        _switch_link(data_dir / LINK_NAME, path.name)
-        _drop_old_generations(data_dir, keep=path)
-    return Publication(path, generation, row_counts, path.stat().st_size, time.monotonic() - started)
+            for leftover in (building, _wal_of(building)):
+                leftover.unlink(missing_ok=True)
+            shutil.rmtree(_spill_of(building), ignore_errors=True)
+        held_at = switch_to(data_dir, generation)
+        drop_old_generations(data_dir, kept)
+    size_bytes = path.stat().st_size
+    return Publication(path, generation, held_at, row_counts, size_bytes, time.monotonic() - started)
+
+
+def _wal_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.wal")
+
+
+def _spill_of(path: Path) -> Path:
+    """Where DuckDB puts what does not fit into memory; else it would be the working directory."""
+    return path.with_name(f"{path.name}.spill")
 
 
 def _build(record: Record, path: Path) -> dict[str, int]:
+    import duckdb
+
     connection = connect_live(record)
     try:
+        connection.execute(f"SET temp_directory = {sql_literal(str(_spill_of(path)))}")
         # The storage version lets DuckDB command lines older than the library read the file.
         connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
+        for view in _READ_ONCE:
+            connection.execute(f"CREATE TABLE {view}_read AS FROM {view}")
+            connection.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {view}_read")
         counts = {name: _write_table(connection, name) for name in PUBLISHED}
         _refuse_bad_numbers(connection)
         connection.execute("USE generation")
         connection.execute(macros_sql())
         connection.execute("USE memory")
         connection.execute("DETACH generation")
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise disk_full(path.parent) from None
+        raise
     finally:
         connection.close()
     return counts
@@ -144,17 +179,3 @@ def _possible(feature: Feature) -> str:
     if feature.upper is not None:
         bounds.append(f"{feature.name} <= {feature.upper!r}")
     return "(" + " AND ".join(bounds) + ")"
-
-
-def _switch_link(link: Path, target: str) -> None:
-    temporary = temporary_path(link.parent)
-    temporary.symlink_to(target)
-    temporary.replace(link)
-
-
-def _drop_old_generations(data_dir: Path, keep: Path) -> None:
-    generations = sorted(data_dir.glob("warehouse-*.duckdb"))
-    for path in generations[:-KEPT_GENERATIONS]:
-        if path != keep:
-            path.unlink(missing_ok=True)
-            Path(f"{os.fspath(path)}.wal").unlink(missing_ok=True)

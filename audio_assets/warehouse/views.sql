@@ -2,6 +2,13 @@
 -- The published warehouse.duckdb is these views written down; both doors answer alike.
 -- $record stands for the record's folder.
 
+-- The normalised table and its index are of one version, the newest that has its index. A session stays with
+-- the one it found when it began; this statement again takes the newest.
+SET VARIABLE audio_assets_corpus = (
+    SELECT '$record/corpus/' || max(parse_path(file)[-2])
+    FROM glob('$record/corpus/*/retrieval_index.parquet')
+);
+
 CREATE OR REPLACE VIEW manifest AS
 SELECT * EXCLUDE (mtime_ns, ctime_ns)
 FROM read_parquet('$record/track_manifest/part.parquet')
@@ -21,7 +28,7 @@ WHERE extractor_version = '$extractor_version';
 
 CREATE OR REPLACE VIEW settings_in_force AS
 SELECT max(decode(value)) FILTER (decode(key) = 'settings_version') AS settings_version
-FROM parquet_kv_metadata('$record/clap_embeddings_normalized/part.parquet');
+FROM parquet_kv_metadata(getvariable('audio_assets_corpus') || '/clap_embeddings_normalized.parquet');
 
 -- By name: batches on record from before a setting was kept have NULL for it.
 CREATE OR REPLACE VIEW embedding_outcomes AS
@@ -30,9 +37,13 @@ FROM read_parquet('$record/clap_embeddings/**/*.parquet', hive_partitioning = fa
 SEMI JOIN live_tracks USING (song_id, content_sha256)
 WHERE settings_version = coalesce((SELECT settings_version FROM settings_in_force), settings_version);
 
+CREATE OR REPLACE VIEW embedding_attempts AS
+SELECT * EXCLUDE (embedding)
+FROM embedding_outcomes;
+
 CREATE OR REPLACE VIEW normalisation_outcomes AS
 SELECT *
-FROM read_parquet('$record/clap_embeddings_normalized/part.parquet')
+FROM read_parquet(getvariable('audio_assets_corpus') || '/clap_embeddings_normalized.parquet')
 SEMI JOIN live_tracks USING (song_id, content_sha256);
 
 CREATE OR REPLACE VIEW audio_features AS
@@ -60,13 +71,13 @@ WHERE failure_code IS NULL;
 
 CREATE OR REPLACE VIEW retrieval_index AS
 SELECT song_id, embedding::FLOAT[512] AS embedding
-FROM read_parquet('$record/retrieval_index/part.parquet')
+FROM read_parquet(getvariable('audio_assets_corpus') || '/retrieval_index.parquet')
 SEMI JOIN live_tracks USING (song_id, content_sha256);
 
 CREATE OR REPLACE VIEW retrieval_index_info AS
 WITH pairs AS (
     SELECT decode(key) AS name, decode(value) AS text
-    FROM parquet_kv_metadata('$record/retrieval_index/part.parquet')
+    FROM parquet_kv_metadata(getvariable('audio_assets_corpus') || '/retrieval_index.parquet')
 )
 SELECT max(text) FILTER (name = 'mean')::FLOAT[512] AS mean,
        (SELECT count(*) FROM retrieval_index) AS n_tracks,
@@ -92,7 +103,7 @@ FROM feature_outcomes
 WHERE failure_code IS NOT NULL
 UNION ALL
 SELECT song_id, 'embedding', failure_code, failure_message, content_sha256, computed_at
-FROM embedding_outcomes
+FROM embedding_attempts
 WHERE failure_code IS NOT NULL
 UNION ALL
 SELECT song_id, 'normalisation', failure_code, failure_message, content_sha256, computed_at
@@ -113,7 +124,7 @@ features AS (
 ),
 embeddings AS (
     SELECT batch, count(*) FILTER (failure_code IS NULL) AS n_ok, count(failure_code) AS n_failed
-    FROM embedding_outcomes JOIN live_tracks USING (song_id)
+    FROM embedding_attempts JOIN live_tracks USING (song_id)
     GROUP BY batch
 )
 SELECT batch, n_tracks, n_live,

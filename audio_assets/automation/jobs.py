@@ -1,4 +1,4 @@
-"""What is launched together: the jobs behind the command line, the UI's launchpad and the schedules."""
+"""What is launched together: the jobs behind the command line, the UI's launchpad, sensors and schedules."""
 
 import dagster as dg
 
@@ -11,6 +11,7 @@ from audio_assets.assets import (
     track_manifest,
     warehouse_tables,
 )
+from audio_assets.maintenance import maintenance
 
 # One process a run: the heavy work is in the pool's processes, and a second layer of them would load
 # the model again for every step.
@@ -26,15 +27,10 @@ analyse_batch = dg.define_asset_job(
     dg.AssetSelection.assets(audio_features, clap_embeddings),
     description="Features and embeddings of one batch of tracks.",
 )
-rebuild_retrieval = dg.define_asset_job(
-    "rebuild_retrieval",
-    dg.AssetSelection.assets(clap_embeddings_normalized, retrieval_index),
-    description="Centre the embeddings of all tracks and index them.",
-)
-publish_tables = dg.define_asset_job(
-    "publish_tables",
-    dg.AssetSelection.assets(warehouse_tables, notebook_exports),
-    description="Switch in a new warehouse.duckdb and write the files for notebooks.",
+rebuild_tables = dg.define_asset_job(
+    "rebuild_tables",
+    dg.AssetSelection.assets(clap_embeddings_normalized, retrieval_index, warehouse_tables, notebook_exports),
+    description="Centre and index the embeddings of all tracks, publish warehouse.duckdb, write the exports.",
 )
 
-JOBS = (refresh_manifest, analyse_batch, rebuild_retrieval, publish_tables)
+JOBS = (refresh_manifest, analyse_batch, rebuild_tables, maintenance)

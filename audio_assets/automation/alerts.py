@@ -1,0 +1,140 @@
+"""Telling somebody: a run has failed, or the tables lag behind the library.
+
+Off unless a command or a webhook is configured. An alert that cannot be delivered is an error of the
+sensor's tick, where it can be seen; the address of the webhook, which may hold a secret, is never logged.
+"""
+
+import json
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+
+import dagster as dg
+
+from audio_assets.automation.settings import AutomationSettings
+from audio_assets.builds import LIBRARY_SIGNATURE, approved_metadata, due
+from resources.track_library import TrackLibrary
+from resources.warehouse import Warehouse
+
+_TIMEOUT_S = 10.0
+_HOUR_S = 3600.0
+_REPEAT_S = 24 * _HOUR_S
+_MESSAGE_LENGTH = 2000
+
+
+class AlertError(Exception):
+    """An alert could not be delivered."""
+
+
+def alert_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
+    """Make the alerting sensors; none where nobody is to be told."""
+    if not settings.alert_command and not settings.alert_webhook:
+        return []
+    return [_run_failed(settings), _tables_overdue(settings)]
+
+
+def deliver(settings: AutomationSettings, alert: Mapping[str, str]) -> None:
+    """Hand an alert to the configured command and webhook.
+
+    Parameters
+    ----------
+    settings : AutomationSettings
+        Where to.
+    alert : mapping of str to str
+        ``event``, ``message`` and whatever else there is to say.
+
+    Raises
+    ------
+    AlertError
+        One of them failed. The other has been tried all the same.
+    """
+    body = json.dumps(dict(alert)).encode()
+    problems = []
+    for send in (_run_command, _post):
+        try:
+            send(settings, body)
+        except AlertError as error:
+            problems.append(str(error))
+    if problems:
+        raise AlertError("; ".join(problems))
+
+
+def _run_command(settings: AutomationSettings, body: bytes) -> None:
+    if not (command := settings.alert_command):
+        return
+    try:
+        # The command is the server's own configuration, run without a shell.
+        done = subprocess.run(command, input=body, capture_output=True, timeout=_TIMEOUT_S, check=False)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise AlertError(f"the alert command did not run: {type(error).__name__}") from None
+    if done.returncode:
+        raise AlertError(f"the alert command ended with {done.returncode}")
+
+
+def _post(settings: AutomationSettings, body: bytes) -> None:
+    if not (address := settings.alert_webhook):
+        return
+    headers = {"Content-Type": "application/json"}
+    try:
+        request = urllib.request.Request(address, body, headers, method="POST")  # noqa: S310 - checked
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_S):  # noqa: S310
+            return
+    except urllib.error.HTTPError as error:
+        raise AlertError(f"the webhook answered {error.code}") from None
+    except (OSError, ValueError) as error:  # its text may quote the address
+        raise AlertError(f"the webhook could not be reached: {type(error).__name__}") from None
+
+
+def _run_failed(settings: AutomationSettings) -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name="alert_on_failed_run",
+        default_status=settings.sensor_status,
+        monitor_all_code_locations=False,
+        description="Calls the configured command or webhook when a run has failed.",
+    )
+    def alert_on_failed_run(context: dg.RunFailureSensorContext) -> None:
+        run = context.dagster_run
+        deliver(
+            settings,
+            {
+                "event": "run_failed",
+                "job": run.job_name,
+                "run_id": run.run_id,
+                "partition": run.tags.get("dagster/partition", ""),
+                "message": context.failure_event.message[:_MESSAGE_LENGTH]
+                if context.failure_event.message
+                else "",
+            },
+        )
+
+    return alert_on_failed_run
+
+
+def _tables_overdue(settings: AutomationSettings) -> dg.SensorDefinition:
+    @dg.sensor(
+        minimum_interval_seconds=max(60, settings.interval_s),
+        default_status=settings.sensor_status,
+        description="Calls the configured command or webhook when tables have lagged behind for too long.",
+    )
+    def alert_on_overdue_tables(
+        context: dg.SensorEvaluationContext, library: TrackLibrary, warehouse: Warehouse
+    ) -> dg.SkipReason:
+        listed = library.listing(settings.settle_s).signature
+        known = approved_metadata(context.instance, "track_manifest", LIBRARY_SIGNATURE)
+        behind = ["track_manifest"] * (listed != known) + due(context.instance, warehouse.record)
+        if not behind:
+            context.update_cursor("")
+            return dg.SkipReason("All tables are up to date with the library.")
+        now_s = time.time()
+        state = json.loads(context.cursor) if context.cursor else {"since_s": now_s, "told_s": 0.0}
+        lag_s = now_s - state["since_s"]
+        if lag_s >= settings.overdue_h * _HOUR_S and now_s - state["told_s"] >= _REPEAT_S:
+            message = f"behind the library for {lag_s / _HOUR_S:.1f} h: {', '.join(behind)}"
+            deliver(settings, {"event": "tables_overdue", "message": message})
+            state["told_s"] = now_s
+        context.update_cursor(json.dumps(state))
+        return dg.SkipReason(f"Behind for {lag_s:.0f} s: {', '.join(behind)}.")
+
+    return alert_on_overdue_tables

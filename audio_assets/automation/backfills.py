@@ -1,0 +1,189 @@
+"""Launching a backfill of what is outstanding: titled, in the UI, once, and not more often than allowed."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from audio_assets.attempts import Attempts
+from audio_assets.gate import failing, with_failing
+from audio_assets.outstanding import EMBEDDINGS, FEATURES, Outstanding, Work
+
+if TYPE_CHECKING:
+    from dagster._core.execution.backfill import PartitionBackfill
+
+TABLES = (FEATURES, EMBEDDINGS)
+#: On backfills and runs that no person launched.
+AUTOMATION_TAG = "audio-assets/launched-by"
+
+_PARTITION_TAG = "dagster/partition"
+_UNFINISHED = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.MANAGED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_HEARTBEAT_TOLERANCE_S = 120.0
+
+Target = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a backfill would do: ``launched`` work, work ``running`` already, and work ``given_up``."""
+
+    launched: list[Work]
+    running: list[Work]
+    given_up: list[Work]
+    model_problem: str | None
+
+    def __str__(self) -> str:
+        """One sentence for a person."""
+        parts = [f"{_extent(self.launched)} to compute"]
+        if self.running:
+            parts.append(f"{_extent(self.running)} running already")
+        if self.given_up:
+            parts.append(f"{_extent(self.given_up)} given up (audio-assets retry tries again)")
+        if self.model_problem:
+            parts.append(f"embeddings not looked at: {self.model_problem}")
+        return "; ".join(parts)
+
+
+def plan(
+    instance: dg.DagsterInstance, outstanding: Outstanding, attempts: Attempts, backfill_id: str
+) -> Plan:
+    """Decide what of the outstanding work to launch now."""
+    busy = unfinished_targets(instance)
+    outstanding = with_failing(outstanding, failing(instance))
+    running = [work for work in outstanding.work if (work.table, work.batch) in busy]
+    free = [work for work in outstanding.work if (work.table, work.batch) not in busy]
+    allowed, given_up = attempts.split(free, backfill_id)
+    return Plan(allowed, running, given_up, outstanding.model_problem)
+
+
+def launch(
+    instance: dg.DagsterInstance,
+    work: Iterable[Work],
+    attempts: Attempts,
+    *,
+    backfill_id: str,
+    title: str,
+    launched_by: str,
+) -> None:
+    """Launch a backfill of some work; a second call with the same id does nothing.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Its daemon works the backfill off.
+    work : iterable of Work
+        At least one.
+    attempts : Attempts
+        Counts the launch, before it happens: a crash between the two costs an attempt, and not the cap.
+    backfill_id : str
+        The same for the same tick of a schedule.
+    title : str
+        What the UI shows.
+    launched_by : str
+        Name of the sensor, schedule or command.
+    """
+    if instance.get_backfill(backfill_id) is not None:
+        return
+    items = list(work)
+    attempts.note(items, backfill_id)
+    batches = {table: sorted(item.batch for item in items if item.table == table) for table in TABLES}
+    tags = {AUTOMATION_TAG: launched_by}
+    n_tracks = len({track.song_id for item in items for track in item.tracks})
+    description = f"{n_tracks} tracks wait in {_extent(items)}."
+    _add_backfill(instance, batches, backfill_id, title, description, tags)
+
+
+def unfinished_targets(instance: dg.DagsterInstance) -> set[Target]:
+    """Tables and batches that an unfinished backfill or run is to compute, whoever launched it."""
+    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
+    batches = {run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags}
+    return {(table, batch) for table in TABLES for batch in batches} | _backfill_targets(instance)
+
+
+def something_runs(instance: dg.DagsterInstance) -> bool:
+    """Whether any run or backfill is unfinished."""
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED), limit=1)
+    return bool(unfinished) or bool(_unfinished_backfills(instance))
+
+
+def job_runs(instance: dg.DagsterInstance, job_name: str) -> bool:
+    """Whether a run of a job is unfinished."""
+    return bool(instance.get_runs(dg.RunsFilter(job_name=job_name, statuses=_UNFINISHED), limit=1))
+
+
+def unfinished_backfill_titles(instance: dg.DagsterInstance) -> list[str]:
+    """Give id and title of each backfill that is not finished."""
+    return [f"{b.backfill_id} ({b.title})" for b in _unfinished_backfills(instance)]
+
+
+def daemon_runs(instance: dg.DagsterInstance, now_s: float) -> bool:
+    """Whether a daemon that works off backfills has been heard of lately."""
+    heartbeat = instance.get_daemon_heartbeats().get("BACKFILL")
+    return heartbeat is not None and abs(now_s - heartbeat.timestamp) < _HEARTBEAT_TOLERANCE_S
+
+
+def _extent(work: list[Work]) -> str:
+    n_batches = len({item.batch for item in work})
+    counts = [f"{sum(item.table == table for item in work)} of {table}" for table in TABLES]
+    return f"{n_batches} {'batch' if n_batches == 1 else 'batches'} ({', '.join(counts)})"
+
+
+# Dagster has no public way to launch or look at an asset backfill from code. What it takes is in the
+# functions below and nowhere else.
+
+
+def _add_backfill(
+    instance: dg.DagsterInstance,
+    batches: dict[str, list[str]],
+    backfill_id: str,
+    title: str,
+    description: str,
+    tags: dict[str, str],
+) -> None:
+    from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
+    from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
+    from dagster._core.execution.backfill import PartitionBackfill
+    from dagster._time import get_current_timestamp
+
+    subsets = {
+        dg.AssetKey(table): DefaultPartitionsSubset(set(keys)) for table, keys in batches.items() if keys
+    }
+    instance.add_backfill(
+        PartitionBackfill.from_asset_graph_subset(
+            backfill_id=backfill_id,
+            backfill_timestamp=get_current_timestamp(),
+            tags=tags,
+            dynamic_partitions_store=instance,
+            asset_graph_subset=AssetGraphSubset(subsets, set()),  # type: ignore[call-arg]
+            title=title,
+            description=description,
+            run_config=None,
+        )
+    )
+
+
+def _unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":
+    from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
+
+    states = [BulkActionStatus.REQUESTED, BulkActionStatus.CANCELING, BulkActionStatus.FAILING]
+    return instance.get_backfills(filters=BulkActionsFilter(statuses=states))
+
+
+def _backfill_targets(instance: dg.DagsterInstance) -> set[Target]:
+    found: set[Target] = set()
+    for backfill in _unfinished_backfills(instance):
+        data = backfill.asset_backfill_data
+        if data is None:
+            continue
+        for table in TABLES:
+            subset = data.target_subset.partitions_subsets_by_asset_key.get(dg.AssetKey(table))
+            found.update((table, key) for key in (subset.get_partition_keys() if subset else ()))
+    return found

@@ -1,0 +1,75 @@
+"""What the command line asks of the automation: a backfill now, and what is going on."""
+
+import datetime as dt
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from audio_assets.attempts import Attempts
+from audio_assets.automation.backfills import Plan, daemon_runs, launch, plan, unfinished_backfill_titles
+from audio_assets.automation.settings import AutomationSettings
+from audio_assets.outstanding import outstanding
+from resources.clap_model import ClapModel
+from resources.warehouse import Warehouse
+
+
+class NoDaemonError(Exception):
+    """Nothing would work a backfill off."""
+
+
+def backfill_now(
+    instance: dg.DagsterInstance, warehouse: Warehouse, clap_model: ClapModel, *, dry_run: bool
+) -> tuple[Plan, str | None]:
+    """Launch a backfill of what is outstanding.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Of the data folder.
+    warehouse, clap_model
+        Decide what is outstanding.
+    dry_run : bool
+        Plan only.
+
+    Returns
+    -------
+    tuple of Plan and str or None
+        What was found, and the backfill's id if there is one.
+
+    Raises
+    ------
+    NoDaemonError
+        No daemon has been heard of lately.
+    """
+    now = dt.datetime.now(dt.UTC)
+    backfill_id = f"on-demand-{now:%Y%m%d-%H%M%S}"
+    attempts = Attempts(warehouse.path, AutomationSettings.from_environment().most_attempts)
+    planned = plan(instance, outstanding(warehouse, clap_model), attempts, backfill_id)
+    if dry_run or not planned.launched:
+        return planned, None
+    if not daemon_runs(instance, now.timestamp()):
+        raise NoDaemonError(
+            "no Dagster daemon runs over this data folder, so nobody would work the backfill off; start "
+            "'audio-assets ui', or compute it in this terminal with 'audio-assets run'"
+        )
+    launch(
+        instance,
+        planned.launched,
+        attempts,
+        backfill_id=backfill_id,
+        title="Backfill on demand",
+        launched_by="command-line",
+    )
+    return planned, backfill_id
+
+
+def activity(data_dir: Path) -> list[str]:
+    """Say in lines whether a daemon runs over a data folder, and which backfills are unfinished."""
+    home = data_dir / "dagster"
+    if not (home / "dagster.yaml").exists():
+        return ["Daemon: never started."]
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        running = daemon_runs(instance, time.time())
+        lines = [f"Daemon: {'running' if running else 'not running'}."]
+        return lines + [f"Backfill going on: {title}" for title in unfinished_backfill_titles(instance)]

@@ -1,0 +1,59 @@
+"""The scheduled backfill: whatever is missing, failed or stale, and not given up."""
+
+import dagster as dg
+
+from audio_assets.attempts import Attempts
+from audio_assets.automation.backfills import launch, plan
+from audio_assets.automation.jobs import analyse_batch
+from audio_assets.automation.settings import AutomationSettings
+from audio_assets.outstanding import outstanding
+from resources.clap_model import ClapModel
+from resources.warehouse import Warehouse
+
+NAME = "scheduled_backfill"
+
+
+def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
+    """Make the schedule.
+
+    Parameters
+    ----------
+    settings : AutomationSettings
+        Cron, time zone, attempts.
+
+    Returns
+    -------
+    ScheduleDefinition
+        A tick launches at most one backfill, whose id follows from the tick's time: a tick that is
+        evaluated twice launches once.
+    """
+
+    @dg.schedule(
+        name=NAME,
+        job=analyse_batch,
+        cron_schedule=settings.backfill_cron,
+        execution_timezone=settings.timezone,
+        default_status=settings.schedule_status,
+        description="Backfills all batches that are missing, failed or stale.",
+    )
+    def backfill(
+        context: dg.ScheduleEvaluationContext, warehouse: Warehouse, clap_model: ClapModel
+    ) -> dg.SkipReason:
+        backfill_id = f"scheduled-{context.scheduled_execution_time:%Y%m%d-%H%M}"
+        attempts = Attempts(warehouse.path, settings.most_attempts)
+        # A tick must not wait for a download: that is for `audio-assets model fetch`, or a run.
+        found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
+        planned = plan(context.instance, found, attempts, backfill_id)
+        if planned.launched:
+            launch(
+                context.instance,
+                planned.launched,
+                attempts,
+                backfill_id=backfill_id,
+                title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
+                launched_by=NAME,
+            )
+        # A backfill is not a run of this schedule, so as far as Dagster knows the tick is skipped.
+        return dg.SkipReason(f"Backfill {backfill_id}: {planned}" if planned.launched else str(planned))
+
+    return backfill

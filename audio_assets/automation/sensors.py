@@ -1,0 +1,162 @@
+"""The sensors: the library has changed, batches wait to be analysed, tables wait to be rebuilt.
+
+Each compares what is there with what was made of it, and keeps in its cursor only when it last tried. So
+nothing is missed because a tick was, or because a run failed.
+"""
+
+import json
+import time
+from typing import Any
+
+import dagster as dg
+
+from audio_assets.attempts import Attempts
+from audio_assets.automation.backfills import AUTOMATION_TAG, job_runs, launch, plan, something_runs
+from audio_assets.automation.jobs import analyse_batch, rebuild_tables, refresh_manifest
+from audio_assets.automation.settings import AutomationSettings
+from audio_assets.builds import LIBRARY_SIGNATURE, approved_metadata, due, inputs_digest
+from audio_assets.gate import describe, failing
+from audio_assets.outstanding import outstanding
+from audio_assets.warehouse import fingerprint
+from resources.clap_model import ClapModel
+from resources.track_library import TrackLibrary
+from resources.warehouse import Warehouse
+
+_FIRST_PAUSE_S = 300.0
+_LONGEST_PAUSE_S = 86_400.0
+_PAUSE_FACTOR = 4
+
+Tick = dg.SensorResult | dg.SkipReason
+
+
+def library_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
+    """Make the sensors.
+
+    Parameters
+    ----------
+    settings : AutomationSettings
+        Intervals, waiting times, attempts.
+
+    Returns
+    -------
+    list of SensorDefinition
+        ``library_changes``, ``batches_to_analyse`` and ``tables_to_rebuild``.
+    """
+    return [_library_changes(settings), _batches_to_analyse(settings), _tables_to_rebuild(settings)]
+
+
+def _library_changes(settings: AutomationSettings) -> dg.SensorDefinition:
+    @dg.sensor(
+        job=refresh_manifest,
+        minimum_interval_seconds=settings.interval_s,
+        default_status=settings.sensor_status,
+        description="Looks at the names, sizes and times of all files, and runs refresh_manifest on changes.",
+    )
+    def library_changes(context: dg.SensorEvaluationContext, library: TrackLibrary) -> Tick:
+        state = _state(context)
+        now_s = time.time()
+        listing = library.listing(settings.settle_s)
+        seen = f"{listing.n_files} files, {len(listing.settling)} still being copied"
+        if listing.signature == approved_metadata(context.instance, "track_manifest", LIBRARY_SIGNATURE):
+            return _skip(context, {}, f"Nothing new: {seen}.")
+        since_s = state.setdefault("since_s", now_s)
+        if listing.settling and abs(now_s - since_s) < settings.gather_s:
+            return _skip(context, state, f"Waiting for the rest to arrive: {seen}.")
+        if job_runs(context.instance, refresh_manifest.name):
+            return _skip(context, state, f"A run is looking at the library: {seen}.")
+        if (pause_s := _pause(state, listing.signature, now_s)) > 0:
+            return _skip(context, state, f"The last look failed; the next is in {pause_s:.0f} s.")
+        config = {"ops": {"track_manifest": {"config": {"settle_s": settings.settle_s}}}}
+        request = dg.RunRequest(run_config=config, tags={AUTOMATION_TAG: context.sensor_name})
+        return dg.SensorResult([request], cursor=_tried(state, listing.signature, now_s))
+
+    return library_changes
+
+
+def _batches_to_analyse(settings: AutomationSettings) -> dg.SensorDefinition:
+    @dg.sensor(
+        job=analyse_batch,
+        minimum_interval_seconds=settings.interval_s,
+        default_status=settings.sensor_status,
+        description="Once the manifest has changed, launches one backfill of all batches that wait.",
+    )
+    def batches_to_analyse(
+        context: dg.SensorEvaluationContext, warehouse: Warehouse, clap_model: ClapModel
+    ) -> Tick:
+        ledger = fingerprint(warehouse.record.root, ("track_manifest",))
+        version = "-".join(str(number) for numbers in ledger.values() for number in numbers)
+        if version == context.cursor:
+            return dg.SkipReason("The manifest is the one that was acted on; the schedule sees to failures.")
+        if job_runs(context.instance, refresh_manifest.name):
+            return dg.SkipReason("The manifest is being made.")
+        backfill_id = f"new-{version}"
+        attempts = Attempts(warehouse.path, settings.most_attempts)
+        found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
+        planned = plan(context.instance, found, attempts, backfill_id)
+        if planned.launched:
+            launch(
+                context.instance,
+                planned.launched,
+                attempts,
+                backfill_id=backfill_id,
+                title="New and changed tracks",
+                launched_by=context.sensor_name,
+            )
+        return _skip(context, version, f"{planned}.")
+
+    return batches_to_analyse
+
+
+def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
+    @dg.sensor(
+        job=rebuild_tables,
+        minimum_interval_seconds=settings.interval_s,
+        default_status=settings.sensor_status,
+        description="Rebuilds index, published tables and exports, once all that was launched has ended.",
+    )
+    def tables_to_rebuild(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> Tick:
+        # Batches that end one after the other are one update.
+        if something_runs(context.instance):
+            return dg.SkipReason("Runs are going on; their results are taken together.")
+        if warehouse.record.read("track_manifest") is None:
+            return dg.SkipReason("There is no manifest yet.")
+        assets = due(context.instance, warehouse.record)
+        if not assets:
+            return _skip(context, {}, "All tables are made of the record as it is.")
+        if failed := failing(context.instance):
+            return dg.SkipReason(f"Held back: {describe(failed)}.")
+        state, now_s = _state(context), time.time()
+        inputs = inputs_digest(warehouse.record, "warehouse_tables")
+        if (pause_s := _pause(state, inputs, now_s)) > 0:
+            return _skip(context, state, f"The last attempt failed; the next is in {pause_s:.0f} s.")
+        if state.get("seen") != inputs:
+            # A look at the library may just have ended, and its backfill be launched in a moment.
+            return _skip(context, {**state, "seen": inputs}, "Waiting one tick for what else there is to do.")
+        keys = [dg.AssetKey(asset) for asset in assets]
+        request = dg.RunRequest(asset_selection=keys, tags={AUTOMATION_TAG: context.sensor_name})
+        return dg.SensorResult([request], cursor=_tried(state, inputs, now_s))
+
+    return tables_to_rebuild
+
+
+def _state(context: dg.SensorEvaluationContext) -> dict[str, Any]:
+    return dict(json.loads(context.cursor)) if context.cursor else {}
+
+
+def _skip(context: dg.SensorEvaluationContext, cursor: dict[str, Any] | str, reason: str) -> dg.SkipReason:
+    context.update_cursor(cursor if isinstance(cursor, str) else json.dumps(cursor))
+    return dg.SkipReason(reason)
+
+
+def _pause(state: dict[str, Any], wanted: str, now_s: float) -> float:
+    """Seconds until something that was tried, and is still wanted, is tried again."""
+    if state.get("tried") != wanted:
+        return 0.0
+    pause_s = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * _PAUSE_FACTOR ** (state["tries"] - 1))
+    # A clock that was set back makes the pause start anew, and never longer than it is.
+    return pause_s - max(0.0, now_s - state["tried_s"]) if now_s >= state["tried_s"] - pause_s else 0.0
+
+
+def _tried(state: dict[str, Any], wanted: str, now_s: float) -> str:
+    tries = state["tries"] + 1 if state.get("tried") == wanted else 1
+    return json.dumps({"tried": wanted, "tries": tries, "tried_s": now_s})

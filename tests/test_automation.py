@@ -1,0 +1,296 @@
+"""When the automation acts, and when not: sensors and schedule evaluated by hand over a real instance."""
+
+import datetime as dt
+import http.server
+import json
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from conftest import Workplace
+from test_unattended import note
+
+from audio_assets.attempts import Attempts, forget_attempts
+from audio_assets.automation import AutomationSettings, library_sensors, scheduled_backfill
+from audio_assets.automation.alerts import AlertError, deliver
+from audio_assets.automation.settings import SettingError
+from audio_assets.builds import due
+from audio_assets.definitions import build_defs
+from audio_assets.features import FEATURES
+from audio_assets.library import list_library
+from audio_assets.outstanding import outstanding
+from audio_assets.pipeline import open_instance
+from resources.analysis_pool import AnalysisPool
+from resources.clap_model import ClapModel
+from resources.progress import Progress
+from resources.track_library import TrackLibrary
+from resources.warehouse import Warehouse
+
+SETTINGS = AutomationSettings(on=True, settle_s=0.0)
+NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
+
+
+class Site:
+    """A workplace with an instance, and the automation over it."""
+
+    def __init__(self, workplace: Workplace, instance: dg.DagsterInstance, batch_size: int) -> None:
+        self.workplace = workplace
+        self.instance = instance
+        self.warehouse = Warehouse(data_dir=str(workplace.data))
+        self.resources = {
+            "library": TrackLibrary(root=str(workplace.library), batch_size=batch_size),
+            "warehouse": self.warehouse,
+            "clap_model": ClapModel(model_id=workplace.model, offline=True),
+            "analysis_pool": AnalysisPool(workers=2),
+            "progress": Progress(),
+        }
+        self.defs = build_defs(**self.resources)
+        self.cursors: dict[str, str | None] = {}
+
+    def tick(self, name: str, settings: AutomationSettings = SETTINGS) -> dg.SensorResult | dg.SkipReason:
+        """Evaluate a sensor, and keep its cursor, as the daemon does."""
+        (sensor,) = (s for s in library_sensors(settings) if s.name == name)
+        wanted = {key: self.resources[key] for key in sensor.required_resource_keys}
+        context = dg.build_sensor_context(
+            instance=self.instance, cursor=self.cursors.get(name), resources=wanted, sensor_name=name
+        )
+        result = sensor.evaluate_tick(context)
+        self.cursors[name] = result.cursor
+        return result
+
+    def scheduled(self, at: dt.datetime, settings: AutomationSettings = SETTINGS) -> str:
+        """Evaluate the schedule; return what its tick says."""
+        context = dg.build_schedule_context(
+            instance=self.instance,
+            scheduled_execution_time=at,
+            resources={key: self.resources[key] for key in ("warehouse", "clap_model")},
+        )
+        return str(scheduled_backfill(settings).evaluate_tick(context).skip_message)
+
+    def refresh(self, settle_s: float = 0.0) -> None:
+        """Run the job that the sensor launches."""
+        result = self.defs.resolve_job_def("refresh_manifest").execute_in_process(
+            instance=self.instance,
+            run_config={"ops": {"track_manifest": {"config": {"settle_s": settle_s}}}},
+        )
+        assert result.success
+
+    def finish_backfills(self) -> None:
+        """End all backfills without having done anything, as if each of their runs had failed."""
+        from dagster._core.execution.backfill import BulkActionStatus
+
+        for backfill in self.instance.get_backfills():
+            self.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
+
+
+@pytest.fixture
+def site(workplace: Workplace) -> Iterator[Site]:
+    with open_instance(workplace.data) as instance:
+        yield Site(workplace, instance, batch_size=256)
+
+
+def test_a_drop_of_a_thousand_files_becomes_one_look_and_one_backfill_of_four_batches(site: Site) -> None:
+    first = note(site.workplace.library / "0.wav", 0).read_bytes()
+    for number in range(1, 1000):
+        (site.workplace.library / f"{number}.wav").write_bytes(first + bytes([number % 256, number // 256]))
+    assert len(site.tick("library_changes").run_requests) == 1
+    site.refresh()
+    assert not site.tick("library_changes").run_requests
+    assert "4 batches" in str(site.tick("batches_to_analyse").skip_message)
+    site.tick("batches_to_analyse")
+    (backfill,) = site.instance.get_backfills()
+    assert backfill.title == "New and changed tracks"
+    assert "1000 tracks" in backfill.description
+    for asset in ("audio_features", "clap_embeddings"):
+        subset = backfill.asset_backfill_data.get_target_partitions_subset(dg.AssetKey(asset))
+        assert set(subset.get_partition_keys()) == {f"batch-00000{i}" for i in range(1, 5)}
+
+
+def test_files_that_are_still_arriving_are_waited_for_and_then_left_out(site: Site) -> None:
+    library = site.workplace.library
+    settings = replace(SETTINGS, settle_s=3600.0, gather_s=0.5)
+    note(library / "slow.wav", 0)
+    assert "1 still being copied" in str(site.tick("library_changes", settings).skip_message)
+    time.sleep(0.6)  # gathered long enough: what has settled is taken in, and the rest left
+    assert site.tick("library_changes", settings).run_requests
+    site.refresh(settle_s=3600.0)
+    assert site.warehouse.ledger() == []
+
+    site.refresh()
+    (before,) = site.warehouse.ledger()
+    note(library / "slow.wav", 5)
+    note(library / "new.wav", 7)
+    site.refresh(settle_s=3600.0)
+    assert site.warehouse.ledger() == [before], "a file in the middle of being replaced was taken in"
+    site.refresh()
+    assert {entry.audio_path for entry in site.warehouse.ledger()} == {"slow.wav", "new.wav"}
+    assert before not in site.warehouse.ledger()
+
+
+@pytest.mark.parametrize(
+    ("change", "is_noticed"),
+    [
+        (lambda path: note(path.with_name("b.wav"), 1), True),
+        (lambda path: note(path, 1), True),
+        (lambda path: path.rename(path.with_name("c.wav")), True),
+        (lambda path: path.unlink(), True),
+        (lambda path: path.with_name("cover.jpg").write_bytes(b"x"), False),
+        (lambda path: path.read_bytes(), False),
+    ],
+    ids=["new", "changed", "moved", "removed", "no-music", "read"],
+)
+def test_names_sizes_and_times_tell_whether_to_look(tmp_path: Path, change, is_noticed: bool) -> None:
+    path = note(tmp_path / "a.wav", 0)
+    note(tmp_path / "z.wav", 2)
+    before = list_library(tmp_path, None, 0, time.time())
+    change(path)
+    after = list_library(tmp_path, None, 0, time.time())
+    assert (before.signature != after.signature) == is_noticed
+
+
+def test_a_file_from_the_future_is_not_waited_for(tmp_path: Path) -> None:
+    """As after a clock was set back."""
+    note(tmp_path / "a.wav", 0)
+    assert list_library(tmp_path, None, 30, time.time()).settling == {"a.wav"}
+    assert not list_library(tmp_path, None, 30, time.time() - 3600).settling
+
+
+def test_a_look_that_failed_is_repeated_after_a_pause(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    assert site.tick("library_changes").run_requests
+    assert "failed" in str(site.tick("library_changes").skip_message)
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 301)
+    assert site.tick("library_changes").run_requests
+    monkeypatch.setattr(time, "time", lambda: now_s + 301 + 301)
+    assert "failed" in str(site.tick("library_changes").skip_message), "the pause did not grow"
+
+
+def test_a_scheduled_tick_launches_one_titled_backfill_however_often_it_is_evaluated(site: Site) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    assert "1 batch (1 of audio_features, 1 of clap_embeddings) to compute" in site.scheduled(NOON)
+    site.scheduled(NOON)
+    (backfill,) = site.instance.get_backfills()
+    assert backfill.title == "Scheduled backfill 2026-03-01 12.00"
+    later = site.scheduled(NOON + dt.timedelta(hours=1))
+    assert "1 batch (1 of audio_features, 1 of clap_embeddings) running already" in later
+    assert len(site.instance.get_backfills()) == 1
+
+
+def test_a_poisoned_batch_is_given_up_and_said_to_be_until_its_inputs_change(site: Site) -> None:
+    path = note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    for hour in range(5):
+        said = site.scheduled(NOON + dt.timedelta(hours=hour))
+        site.finish_backfills()
+    assert len(site.instance.get_backfills()) == 3
+    assert "1 batch (1 of audio_features, 1 of clap_embeddings) given up" in said
+    found = outstanding(site.warehouse, site.resources["clap_model"])
+    assert len(Attempts(site.workplace.data, 3).given_up(found.work)) == 2
+
+    note(path, 3)
+    site.refresh()
+    site.scheduled(NOON + dt.timedelta(days=1))
+    assert len(site.instance.get_backfills()) == 4, "a changed file was not tried"
+    site.finish_backfills()
+    for hour in range(4):
+        site.scheduled(NOON + dt.timedelta(days=2, hours=hour))
+        site.finish_backfills()
+    assert len(site.instance.get_backfills()) == 6
+    forget_attempts(site.workplace.data)
+    site.scheduled(NOON + dt.timedelta(days=3))
+    assert len(site.instance.get_backfills()) == 7
+
+
+def test_tables_are_rebuilt_only_when_they_are_not_made_of_what_is_there(site: Site) -> None:
+    for name in "abc":
+        note(site.workplace.library / f"{name}.wav", ord(name) - 97)
+    assert "no manifest" in str(site.tick("tables_to_rebuild").skip_message)
+    assert site.workplace.run().succeeded
+    assert due(site.instance, site.warehouse.record) == []
+    assert "as it is" in str(site.tick("tables_to_rebuild").skip_message)
+
+    (site.workplace.library / "a.wav").unlink()
+    site.refresh()
+    assert "Waiting one tick" in str(site.tick("tables_to_rebuild").skip_message)
+    (request,) = site.tick("tables_to_rebuild").run_requests
+    assert [key.to_user_string() for key in request.asset_selection] == [
+        *("clap_embeddings_normalized", "retrieval_index", "warehouse_tables", "notebook_exports"),
+    ]
+    assert "failed; the next is in" in str(site.tick("tables_to_rebuild").skip_message)
+
+
+def test_nothing_is_built_on_a_batch_that_failed_a_blocking_check(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        note(site.workplace.library / f"{name}.wav", ord(name) - 97)
+    centroid = next(feature for feature in FEATURES if feature.name == "spectral_centroid_mean")
+    with monkeypatch.context() as patch:
+        patch.setattr("audio_assets.checks.FEATURES", [replace(centroid, upper=-1.0)])
+        report = site.workplace.run()
+    assert "a blocking check failed for audio_features of batch-000001" in " ".join(report.failed_jobs)
+    assert not (site.workplace.data / "warehouse.duckdb").exists()
+    assert "Held back" in str(site.tick("tables_to_rebuild").skip_message)
+    assert "1 of audio_features" in site.scheduled(NOON), "the batch is not checked again"
+    assert outstanding(site.warehouse, site.resources["clap_model"]).work == [], (
+        "something was to be computed"
+    )
+    site.finish_backfills()
+
+    assert site.workplace.run().succeeded
+    assert site.workplace.sql("SELECT count(*) FROM audio_features") == [(3,)]
+    assert "as it is" in str(site.tick("tables_to_rebuild").skip_message)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("AUTOMATION", "yes"),
+        ("SETTLE_S", "soon"),
+        ("SETTLE_S", "nan"),
+        ("MOST_ATTEMPTS", "0"),
+        ("ALERT_WEBHOOK", "x"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingError, match=f"AUDIO_ASSETS_{name}"):
+        AutomationSettings.from_environment({f"AUDIO_ASSETS_{name}": value})
+
+
+def test_an_alert_reaches_command_and_webhook_and_never_names_its_address(tmp_path: Path) -> None:
+    received: list[dict[str, str]] = []
+
+    class Hook(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(500 if "broken" in self.path else 204)
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Hook)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}/secret"
+    script = f"import sys; open({str(tmp_path / 'alert')!r}, 'w').write(sys.stdin.read())"
+    settings = AutomationSettings(alert_command=(sys.executable, "-c", script), alert_webhook=address)
+    alert = {"event": "run_failed", "message": "no space left"}
+    deliver(settings, alert)
+    assert received == [alert]
+    assert json.loads((tmp_path / "alert").read_text()) == alert
+    with pytest.raises(AlertError, match="answered 500") as raised:
+        deliver(replace(settings, alert_webhook=address + "/broken"), alert)
+    assert "secret" not in str(raised.value)
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(AlertError, match="not be reached") as raised:
+        deliver(replace(settings, alert_command=("/no/such/program",)), alert)
+    assert "secret" not in str(raised.value)
+    assert "did not run" in str(raised.value)

@@ -1,0 +1,574 @@
+"""Storage over months: versions that switch together, rollback, retention, and disks that refuse."""
+
+import datetime as dt
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from audio_assets.corpus import index_corpus, load_index, normalise_corpus
+from audio_assets.embeddings import EmbeddingSettings, Windowing
+from audio_assets.features import EXTRACTOR_VERSION
+from audio_assets.library import Entry
+from audio_assets.warehouse import (
+    DiskFullError,
+    Outcome,
+    ReadOnlyFolderError,
+    Record,
+    RollbackError,
+    arrow_schema,
+    complete_batch,
+    connect_live,
+    ledger_to_table,
+    list_generations,
+    pending,
+    publish,
+    release,
+    roll_back,
+    sweep,
+)
+from audio_assets.warehouse.files import temporary_path
+from audio_assets.warehouse.generations import next_name
+from audio_assets.warehouse.journal import Journal
+
+SETTINGS = EmbeddingSettings("model", "revision", "weights", "config", Windowing(6), "float32")
+BATCH = "batch-000001"
+KILLED = -signal.SIGKILL
+
+
+def entries(n: int, generation: int = 0) -> list[Entry]:
+    """Tracks whose bytes are another in each generation."""
+    return [
+        Entry(f"t{i:04d}", f"{i}.wav", "live", batch=BATCH, content_sha256=f"{generation}-{i}")
+        for i in range(n)
+    ]
+
+
+def fill(record: Record, n: int, generation: int = 0) -> list[Entry]:
+    """A record of one batch up to the raw embeddings, which are others in each generation."""
+    tracks = entries(n, generation)
+    ids = [track.song_id for track in tracks]
+    vectors = np.random.default_rng(generation).standard_normal((n, 512)) + 1
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    rows = [{"song_id": t.song_id, "content_sha256": t.content_sha256} for t in tracks]
+    record.write("track_manifest", ledger_to_table(tracks, pa.table({"song_id": ids, "audio_path": ids})))
+    features = [{**row, "extractor_version": EXTRACTOR_VERSION, "tempo_bpm": 100.0} for row in rows]
+    raw = [
+        {**row, "settings_version": SETTINGS.version, "embedding": vector.astype(np.float32)}
+        for row, vector in zip(rows, vectors, strict=True)
+    ]
+    for name, made in (("audio_features", features), ("clap_embeddings", raw)):
+        record.write(name, pa.Table.from_pylist(made, schema=arrow_schema(name)), batch=BATCH)
+    return tracks
+
+
+def rebuild(record: Record, n: int = 4, generation: int = 0) -> None:
+    normalise_corpus(record, fill(record, n, generation), SETTINGS)
+    index_corpus(record, SETTINGS.version, None)
+
+
+def tracks_read(folder: Path) -> int:
+    with duckdb.connect(str((folder / "warehouse.duckdb").resolve()), read_only=True) as reader:
+        row = reader.execute("SELECT count(*) FROM retrieval_index").fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def child(code: str, *arguments: object, check: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run code that may kill itself; this module's helpers are imported in it."""
+    prelude = "import os, signal, sys, test_storage as t\nfrom pathlib import Path\n"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.run(
+        [sys.executable, "-c", prelude + textwrap.dedent(code), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=check,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Record:
+    return Record(tmp_path / "record")
+
+
+# --- one version of the normalised table and the index ----------------------------------------------
+
+
+def test_the_normalised_table_and_the_index_switch_together(record: Record) -> None:
+    rebuild(record, 3)
+    normalise_corpus(record, fill(record, 5), SETTINGS)
+
+    def counts() -> tuple[int, ...]:
+        with connect_live(record) as live:
+            return tuple(
+                live.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+                for name in ("clap_embeddings_normalized", "retrieval_index")
+            )
+
+    assert counts() == (3, 3), "a normalised table is seen before its index"
+    with record.snapshot() as still, connect_live(still) as frozen:
+        assert frozen.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
+    index_corpus(record, SETTINGS.version, None)
+    assert counts() == (5, 5)
+    index = load_index(record)
+    assert index is not None
+    assert len(index.track_ids) == 5
+
+
+def test_a_live_session_never_sees_one_of_each(record: Record) -> None:
+    """While versions are switched all the time; vectors of two versions differ, so a mix shows."""
+    rebuild(record)
+    stop = threading.Event()
+    query = """
+        SELECT count(*) FROM clap_embeddings_normalized AS a FULL JOIN retrieval_index AS b USING (song_id)
+        WHERE a.embedding IS DISTINCT FROM b.embedding
+    """
+
+    def read() -> list[int]:
+        seen = []
+        while not stop.is_set():
+            with connect_live(record) as live:
+                seen.append(live.execute(query).fetchall()[0][0])
+        return seen
+
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(read)
+        deadline = time.monotonic() + 4
+        for generation in range(1, 1000):
+            for track in fill(record, 4, generation):
+                assert track.content_sha256
+            rebuild(record, 4, generation)
+            if time.monotonic() > deadline:
+                break
+        stop.set()
+        seen = reading.result()
+    assert len(seen) > 3
+    assert set(seen) == {0}
+    assert len(list((record.root / "corpus").iterdir())) <= 3, "superseded versions pile up"
+
+
+@pytest.mark.parametrize("moment", ["audio_assets.corpus.index_corpus", "audio_assets.warehouse.files.sync"])
+def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: Record, moment: str) -> None:
+    rebuild(record, 3)
+    fill(record, 5)
+    done = child(
+        """
+        import audio_assets.corpus, audio_assets.warehouse.files
+        module, name = sys.argv[2].rsplit(".", 1)
+        record = t.Record(Path(sys.argv[1]))
+        t.normalise_corpus(record, t.entries(5), t.SETTINGS)
+        setattr(sys.modules[module], name, lambda *a: os.kill(os.getpid(), signal.SIGKILL))
+        audio_assets.corpus.index_corpus(record, t.SETTINGS.version, None)
+        """,
+        record.root,
+        moment,
+    )
+    assert done.returncode == KILLED, done.stderr
+    with connect_live(record) as live:
+        assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
+    index_corpus(record, SETTINGS.version, None)
+    assert (index := load_index(record)) is not None
+    assert len(index.track_ids) == 5, "the finished half was lost"
+
+
+# --- generations, rollback --------------------------------------------------------------------------
+
+
+def test_rollback_gives_the_old_generation_at_once_and_holds_it(record: Record, tmp_path: Path) -> None:
+    for n in (3, 4, 5):
+        rebuild(record, n)
+        publish(record, tmp_path)
+    oldest = list_generations(tmp_path)[0]
+    assert roll_back(tmp_path).is_pinned
+    assert tracks_read(tmp_path) == 4
+    roll_back(tmp_path, oldest.name)
+    assert tracks_read(tmp_path) == 3
+    for n in (6, 7, 8):
+        rebuild(record, n)
+        publication = publish(record, tmp_path)
+        assert publication.held_at == oldest.name
+        assert tracks_read(tmp_path) == 3, "a publication undid the rollback"
+    kept = list_generations(tmp_path)
+    assert [g.name for g in kept if g.is_read] == [oldest.name]
+    assert len(kept) == 4, "three newest, and the one that is read"
+    release(tmp_path)
+    assert tracks_read(tmp_path) == 8
+    rebuild(record, 9)
+    assert publish(record, tmp_path).held_at is None
+    assert tracks_read(tmp_path) == 9
+    assert oldest.name not in {g.name for g in list_generations(tmp_path)}
+
+
+def test_there_is_nothing_to_roll_back_to(record: Record, tmp_path: Path) -> None:
+    rebuild(record)
+    for name in (None, "20200101T000000000000", "../../etc/passwd"):
+        with pytest.raises(RollbackError):
+            roll_back(tmp_path, name)
+    only = publish(record, tmp_path)
+    with pytest.raises(RollbackError, match="before"):
+        roll_back(tmp_path)
+    with pytest.raises(RollbackError, match=only.generation):
+        roll_back(tmp_path, "nonsense")
+    assert tracks_read(tmp_path) == 4
+
+
+def test_names_only_grow_when_the_clock_jumps_back(tmp_path: Path) -> None:
+    future = (dt.datetime.now() + dt.timedelta(days=900)).strftime("%Y%m%dT%H%M%S%f")
+    names = [future]
+    for _ in range(3):
+        (tmp_path / f"warehouse-{names[-1]}.duckdb").touch()
+        names.append(next_name(tmp_path))
+    assert names == sorted(set(names))
+
+
+def test_a_file_replaced_within_one_tick_of_the_clock_is_another_file(record: Record) -> None:
+    """A clock that stands still or jumps back must not make a rebuild look current."""
+    from audio_assets.warehouse import fingerprint
+
+    fill(record, 4)
+    path = record.path("audio_features", BATCH)
+    before = fingerprint(record.root)
+    status = path.stat()
+    copy = path.with_name("copy")
+    copy.write_bytes(path.read_bytes())
+    copy.replace(path)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert fingerprint(record.root) != before
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "publish._build",
+        "publish._refuse_bad_numbers",
+        "publish.sync",
+        "publish.switch_to",
+        "generations._link",
+        "publish.drop_old_generations",
+    ],
+)
+def test_killed_in_mid_publication_readers_have_a_whole_generation(
+    record: Record, tmp_path: Path, moment: str
+) -> None:
+    rebuild(record, 3)
+    publish(record, tmp_path)
+    rebuild(record, 5)
+    done = child(
+        """
+        import audio_assets.warehouse as w, importlib
+        module, name = sys.argv[3].split(".")
+        module = importlib.import_module("audio_assets.warehouse." + module)
+        setattr(module, name, lambda *a: os.kill(os.getpid(), signal.SIGKILL))
+        importlib.import_module("audio_assets.warehouse.publish").publish(
+            w.Record(Path(sys.argv[1])), Path(sys.argv[2]))
+        """,
+        record.root,
+        tmp_path,
+        moment,
+    )
+    assert done.returncode == KILLED, done.stderr
+    assert tracks_read(tmp_path) == (5 if moment == "publish.drop_old_generations" else 3)
+    publish(record, tmp_path)
+    assert tracks_read(tmp_path) == 5
+    sweep(record, tmp_path, 3)
+    assert not list(tmp_path.rglob(".tmp-*")), "a killed publication left something"
+
+
+def test_killed_in_mid_rollback_the_next_publication_ends_it(record: Record, tmp_path: Path) -> None:
+    for n in (3, 4):
+        rebuild(record, n)
+        publish(record, tmp_path)
+    done = child(
+        """
+        from audio_assets.warehouse import generations
+        generations._link = lambda *a: os.kill(os.getpid(), signal.SIGKILL)
+        generations.roll_back(Path(sys.argv[1]))
+        """,
+        tmp_path,
+    )
+    assert done.returncode == KILLED, done.stderr
+    assert tracks_read(tmp_path) == 4
+    assert publish(record, tmp_path).held_at
+    assert tracks_read(tmp_path) == 3
+
+
+# --- sweeping ---------------------------------------------------------------------------------------
+
+
+def test_a_sweep_takes_what_killed_writers_left_and_nothing_of_live_ones(
+    record: Record, tmp_path: Path
+) -> None:
+    rebuild(record)
+    publish(record, tmp_path)
+    batch = record.path("clap_embeddings", BATCH).parent
+    mine = temporary_path(batch)
+    mine.write_bytes(b"being written")
+    os.utime(mine, (0, 0))  # by a clock that jumped ahead since
+    left = child(
+        """
+        from audio_assets.warehouse.files import temporary_path
+        path = temporary_path(Path(sys.argv[1])); path.mkdir(); (path / "torn").write_bytes(b"half")
+        path = temporary_path(Path(sys.argv[1])); path.write_bytes(b"half")
+        """,
+        batch,
+        check=True,
+    )
+    assert not left.stderr
+    assert len(list(batch.glob(".tmp-*"))) == 3
+    swept = sweep(record, tmp_path, 3)
+    assert len(swept.removed["strays"]) == 2
+    assert list(batch.glob(".tmp-*")) == [mine]
+    assert swept.freed_bytes >= 8
+    assert tracks_read(tmp_path) == 4
+
+
+def test_a_journal_goes_once_the_record_has_its_rows_and_its_writer_has_ended(
+    record: Record, tmp_path: Path
+) -> None:
+    """Killed between the Parquet file and the journal's end; and killed in mid-batch."""
+    tracks = fill(record, 4)
+    folder = record.path("audio_features", BATCH).parent
+    write = """
+        folder, ids = Path(sys.argv[1]), sys.argv[2].split()
+        rows = t.Record(folder.parents[1]).read("audio_features", t.BATCH).to_pylist()
+        with t.Journal(folder, t.arrow_schema("audio_features")).writer() as writer:
+            for row in rows:
+                if row["song_id"] in ids: writer.append(row)
+            if "new" in ids: writer.append({**rows[0], "song_id": "new"})
+            os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert child(write, folder, " ".join(t.song_id for t in tracks)).returncode == KILLED
+    assert child(write, folder, "t0000 new").returncode == KILLED
+    journal = Journal(folder, arrow_schema("audio_features"))
+    with journal.writer() as writer:
+        writer.append(record.read("audio_features", BATCH).to_pylist()[0])
+        assert len(sweep(record, tmp_path, 3).removed["journals"]) == 1
+    assert set(journal.rows()["song_id"].to_pylist()) == {"t0000", "new"}
+    assert len(list(folder.glob("journal-*"))) == 2
+
+
+def test_a_reader_keeps_a_generation_that_is_swept_away_under_it(record: Record, tmp_path: Path) -> None:
+    rebuild(record, 3)
+    publish(record, tmp_path)
+    with duckdb.connect(str((tmp_path / "warehouse.duckdb").resolve()), read_only=True) as reader:
+        for n in (4, 5):
+            rebuild(record, n)
+            publish(record, tmp_path, kept=2)
+        sweep(record, tmp_path, kept=2)
+        assert len(list_generations(tmp_path)) == 2
+        assert len(reader.execute("SELECT * FROM clap_embeddings").fetchall()) == 3
+
+
+@pytest.mark.parametrize("kill_at", [1, 3, 5])
+def test_a_sweep_may_be_killed_anywhere(record: Record, tmp_path: Path, kill_at: int) -> None:
+    for n in (3, 4, 5):
+        rebuild(record, n)
+        publish(record, tmp_path)
+    for number in (1, 2):
+        version = record.root / "corpus" / f"{number:06d}"
+        version.mkdir(exist_ok=True)
+        (version / "clap_embeddings_normalized.parquet").write_bytes(b"an unfinished one")
+    done = child(
+        """
+        import pathlib, shutil
+        from audio_assets.warehouse import sweep
+        left = int(sys.argv[3])
+        def counting(original):
+            def call(*a, **k):
+                global left
+                left -= 1
+                if left == 0: os.kill(os.getpid(), signal.SIGKILL)
+                return original(*a, **k)
+            return call
+        os.unlink = counting(os.unlink); os.rmdir = counting(os.rmdir)
+        pathlib.Path.unlink = counting(pathlib.Path.unlink)
+        sweep(t.Record(Path(sys.argv[1])), Path(sys.argv[2]), 2)
+        """,
+        record.root,
+        tmp_path,
+        kill_at,
+    )
+    assert done.returncode in (KILLED, 0), done.stderr
+    assert done.returncode == KILLED or kill_at > 4
+    with connect_live(record) as live:
+        assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (5,)
+    assert tracks_read(tmp_path) == 5
+    sweep(record, tmp_path, 2)
+    assert len(list_generations(tmp_path)) == 2
+    rebuild(record, 6)
+    publish(record, tmp_path)
+    assert tracks_read(tmp_path) == 6
+
+
+# --- disks that refuse ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
+    """Mount a small file system, with options as for ``mount -o``; again with others to remount it."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount_it(options: str) -> Path:
+        again = "remount," if os.path.ismount(folder) else ""
+        command = ["mount", "-t", "tmpfs", "-o", f"{again}{options}", "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            pytest.skip(f"mounting is not permitted here: {done.stderr.strip()}")
+        return folder
+
+    yield mount_it
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def batch_of(record: Record, n: int, computed: list[str]) -> list[Entry]:
+    """Run a batch of embeddings; notes which tracks were computed."""
+    tracks = entries(n)
+
+    def compute(todo: list[Entry]) -> Iterator[Outcome]:
+        for track in todo:
+            computed.append(track.song_id)
+            vector = np.random.default_rng(len(computed)).standard_normal(512)
+            row = {
+                "settings_version": SETTINGS.version,
+                "embedding": (vector / np.linalg.norm(vector)).astype(np.float32),
+            }
+            yield Outcome(track.song_id, row)
+
+    complete_batch(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version), compute)
+    return tracks
+
+
+def test_a_disk_that_fills_up_in_mid_batch_loses_nothing(mount: Callable[[str], Path]) -> None:
+    data = mount("size=500k")
+    record = Record(data / "record")
+    computed: list[str] = []
+    with pytest.raises(DiskFullError, match=r"MB free.*run again"):
+        batch_of(record, 300, computed)
+    first = len(computed)
+    assert 10 < first < 300
+    assert record.read("clap_embeddings", BATCH) is None
+    assert not list(data.rglob(".tmp-*"))
+    mount("size=8m")
+    batch_of(record, 300, computed)
+    assert len(computed) <= 301, "finished tracks were computed again"
+    table = record.read("clap_embeddings", BATCH)
+    assert table.num_rows == 300
+    assert not list(data.rglob("journal-*"))
+
+
+def test_a_disk_that_fills_up_in_mid_publication_keeps_the_old_generation(
+    mount: Callable[[str], Path],
+) -> None:
+    data = mount("size=40m")
+    record = Record(data / "record")
+    rebuild(record, 3)
+    publish(record, data)
+    rebuild(record, 1000)
+    used = sum(path.stat().st_size for path in data.rglob("*") if path.is_file() and not path.is_symlink())
+    mount(f"size={used // 1024 + 1500}k")
+    with pytest.raises(DiskFullError, match="No space left"):
+        publish(record, data)
+    assert tracks_read(data) == 3
+    assert not list(data.rglob(".tmp-*"))
+    assert len(list_generations(data)) == 1
+    with pytest.raises(DiskFullError, match="No space left"):
+        normalise_corpus(record, fill(record, 1000, 1), SETTINGS)
+    mount("size=40m")
+    publish(record, data)
+    assert tracks_read(data) in (0, 1000)
+    rebuild(record, 1000, 1)
+    publish(record, data)
+    assert tracks_read(data) == 1000
+
+
+def test_a_read_only_data_folder_is_answered_in_a_sentence(mount: Callable[[str], Path]) -> None:
+    data = mount("size=40m")
+    record = Record(data / "record")
+    rebuild(record, 3)
+    for _ in range(2):
+        publish(record, data)
+    mount("ro")
+    attempts: list[Callable[[], object]] = [
+        lambda: publish(record, data),
+        lambda: roll_back(data),
+        lambda: index_corpus(record, SETTINGS.version, None),
+        lambda: batch_of(record, 4, []),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ReadOnlyFolderError, match="Mount it read-write"):
+            attempt()
+    assert tracks_read(data) == 3
+    mount("rw")
+    rebuild(record, 4)
+    publish(record, data)
+    assert tracks_read(data) == 4
+
+
+@pytest.mark.parametrize("moment", ["pq.write_table", "sync", "Journal.drop"])
+def test_killed_while_a_batch_is_written_nothing_is_computed_again(record: Record, moment: str) -> None:
+    done = child(
+        """
+        import pyarrow.parquet as pq
+        from audio_assets.warehouse import files
+        from audio_assets.warehouse.journal import Journal
+        def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[2] == "sync": files.sync = die
+        elif sys.argv[2] == "Journal.drop": Journal.drop = die
+        else:
+            def torn(table, path, **k): Path(path).write_bytes(b"PAR1 and a bit"); die()
+            pq.write_table = torn
+        t.batch_of(t.Record(Path(sys.argv[1])), 20, [])
+        """,
+        record.root,
+        moment,
+    )
+    assert done.returncode == KILLED, done.stderr
+    computed: list[str] = []
+    batch_of(record, 20, computed)
+    assert computed == []
+    table = record.read("clap_embeddings", BATCH)
+    assert sorted(table["song_id"].to_pylist()) == [track.song_id for track in entries(20)]
+    folder = record.path("clap_embeddings", BATCH).parent
+    sweep(record, record.root.parent, 3)
+    assert [path.name for path in folder.iterdir()] == ["part.parquet"]
+
+
+def test_nothing_pending_is_known_without_reading_until_something_changes(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tracks = batch_of(record, 5, [])
+    version = ("settings_version", SETTINGS.version)
+
+    def ask(wanted: list[Entry], by: tuple[str, str] = version) -> list[Entry]:
+        return pending(record, "clap_embeddings", BATCH, wanted, by)
+
+    assert ask(tracks) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(Record, "read", lambda *_: pytest.fail("the file was read"))
+        assert ask(tracks) == []
+    other = replace(tracks[0], content_sha256="other bytes")
+    assert ask([other, *tracks[1:]]) == [other]
+    assert len(ask(tracks, ("settings_version", "another"))) == 5
+    rows = record.read("clap_embeddings", BATCH).to_pylist()
+    spoilt = [{**rows[0], "embedding": [float("nan")] * 512}, *rows[1:]]
+    record.write(
+        "clap_embeddings", pa.Table.from_pylist(spoilt, schema=arrow_schema("clap_embeddings")), batch=BATCH
+    )
+    assert ask(tracks) == [tracks[0]]

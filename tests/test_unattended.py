@@ -1,0 +1,166 @@
+"""Nobody clicks: files are dropped, a daemon runs, tables follow."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import duckdb
+import numpy as np
+import pytest
+import soundfile
+from conftest import Workplace
+
+from audio_assets.pipeline import dagster_home, open_instance
+from audio_assets.warehouse import Record, arrow_schema
+from audio_assets.warehouse.journal import Journal
+
+QUICK = {
+    "AUDIO_ASSETS_AUTOMATION": "on",
+    "AUDIO_ASSETS_SENSOR_INTERVAL_S": "1",
+    "AUDIO_ASSETS_SETTLE_S": "2",
+    "AUDIO_ASSETS_GATHER_S": "60",
+    "AUDIO_ASSETS_BACKFILL_CRON": "0 0 1 1 *",
+}
+WAIT_S = float(os.environ.get("AUDIO_ASSETS_TEST_WAIT_S", "120"))
+
+
+def note(path: Path, semitone: int) -> Path:
+    """Write one second of a tone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(44_100) / 44_100
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 220 * 2 ** (semitone / 12) * t), 44_100)
+    return path
+
+
+@contextmanager
+def daemon(workplace: Workplace, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run Dagster's daemon over a workplace, as systemd would; all its processes end with the block."""
+    log = workplace.data.parent / "daemon.log"
+    variables = {
+        **os.environ,
+        **QUICK,
+        "AUDIO_ASSETS_DATA": str(workplace.data),
+        "AUDIO_ASSETS_LIBRARY": str(workplace.library),
+        "AUDIO_ASSETS_CLAP_MODEL": workplace.model,
+        "DAGSTER_HOME": str(dagster_home(workplace.data)),
+        **environment,
+    }
+    command = [sys.executable, "-m", "dagster._daemon", "run", "-m", "audio_assets.definitions"]
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            command,
+            env=variables,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield process
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        finally:
+            for pid in processes_over(workplace.data):
+                os.kill(pid, signal.SIGKILL)
+            process.wait()
+
+
+def wait_for(workplace: Workplace, what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not what():
+        if time.monotonic() > deadline:
+            pytest.fail((workplace.data.parent / "daemon.log").read_text()[-6000:])
+        time.sleep(0.3)
+
+
+def indexed(workplace: Workplace) -> set[str]:
+    """Paths of the tracks that are published with features and index."""
+    link = workplace.data / "warehouse.duckdb"
+    if not link.exists():
+        return set()
+    query = (
+        "SELECT audio_path FROM manifest "
+        "SEMI JOIN audio_features USING (song_id) SEMI JOIN retrieval_index USING (song_id)"
+    )
+    with duckdb.connect(str(link.resolve()), read_only=True) as connection:
+        return {row[0] for row in connection.execute(query).fetchall()}
+
+
+def runs_by_job(instance: dg.DagsterInstance) -> Counter[str]:
+    return Counter(run.job_name for run in instance.get_runs())
+
+
+def idle(instance: dg.DagsterInstance) -> bool:
+    return all(run.is_finished for run in instance.get_runs())
+
+
+def test_dropped_changed_moved_and_removed_files_reach_the_tables_without_a_click(
+    workplace: Workplace,
+) -> None:
+    for semitone in range(5):
+        note(workplace.library / f"{semitone}.wav", semitone)
+    with open_instance(workplace.data) as instance, daemon(workplace):
+        wait_for(workplace, lambda: len(indexed(workplace)) == 5)
+        wait_for(workplace, lambda: idle(instance))
+        (backfill,) = instance.get_backfills()
+        assert backfill.title == "New and changed tracks"
+        first = runs_by_job(instance)
+        assert first["refresh_manifest"] == 1
+        assert first["rebuild_tables"] == 1
+        assert first.total() == 3, first
+
+        made = dict(workplace.sql("SELECT song_id, computed_at FROM audio_features_provenance"))
+        (workplace.library / "0.wav").rename(workplace.library / "moved.wav")
+        (workplace.library / "1.wav").unlink()
+        note(workplace.library / "2.wav", 9)
+        note(workplace.library / "new/6.wav", 6)
+        wait_for(
+            workplace,
+            lambda: indexed(workplace) == {"moved.wav", "2.wav", "3.wav", "4.wav", "new/6.wav"},
+        )
+        wait_for(workplace, lambda: idle(instance))
+        kept = workplace.sql("SELECT song_id, computed_at FROM audio_features_provenance")
+        assert sum(made.get(song_id) == at for song_id, at in kept) == 3, "more was computed than changed"
+        assert runs_by_job(instance)["rebuild_tables"] == 2, "rebuilt more than once for one change"
+
+
+def test_after_everything_was_killed_at_once_the_next_daemon_goes_on_by_itself(workplace: Workplace) -> None:
+    for semitone in range(40):
+        note(workplace.library / f"{semitone}.wav", semitone % 24)
+    record = Record(workplace.data / "record")
+    folder = record.path("audio_features", "batch-000001").parent
+    journal = Journal(folder, arrow_schema("audio_features"))
+    with open_instance(workplace.data) as instance:
+        with daemon(workplace):
+            wait_for(workplace, lambda: journal.rows().num_rows >= 5)
+            for pid in processes_over(workplace.data):
+                os.kill(pid, signal.SIGKILL)
+        finished = {row["song_id"]: row["computed_at"] for row in journal.rows().to_pylist()}
+        assert len(finished) < 40, "the batch had ended before it was killed"
+        assert any(not run.is_finished for run in instance.get_runs())
+        with daemon(workplace):
+            wait_for(workplace, lambda: len(indexed(workplace)) == 40)
+    made = dict(workplace.sql("SELECT song_id, computed_at FROM audio_features_provenance"))
+    assert {song_id: made[song_id] for song_id in finished} == finished, "finished tracks were computed again"
+    assert workplace.sql("SELECT count(*), count(DISTINCT song_id) FROM clap_embeddings") == [(40, 40)]
+
+
+def processes_over(data: Path) -> list[int]:
+    """Find processes whose environment names the data folder, as that of all Dagster processes does."""
+    mark = f"AUDIO_ASSETS_DATA={data}\0".encode()
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
