@@ -20,7 +20,6 @@ ROUNDS     ?= 3
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCH_INSTALLED := $(VENV)/.bench-installed
 
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
@@ -46,7 +45,7 @@ check: $(INSTALLED)
 bench-embeddings: $(INSTALLED)
 	$(BIN)/python benchmarks/embeddings.py $(if $(MUSIC),"$(MUSIC)") --work $(DATA)/bench --rounds $(ROUNDS)
 
-bench-features: $(BENCH_INSTALLED)
+bench-features: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py $(if $(MUSIC),--music "$(MUSIC)") --rounds $(ROUNDS)
 
 feature-agreement: $(INSTALLED)
@@ -60,10 +59,6 @@ $(INSTALLED): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
-
-$(BENCH_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	touch $@
 
 # Resolves pyproject.toml anew. A local version such as +cpu is of this machine only, so it is cut off.

@@ -20,6 +20,7 @@ HEAVY = (
     "numba",
     "av",
     "soxr",
+    "matplotlib",
 )
 
 
