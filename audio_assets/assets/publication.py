@@ -15,7 +15,6 @@ from audio_assets.plots import key_distribution, tempo_histogram
 from audio_assets.warehouse import LINK_NAME, PUBLISHED, export_notebook_files
 from resources.warehouse import Warehouse
 
-
 #: Tables whose columns are on no other page of the UI.
 _WITHOUT_ASSET = ("audio_features_provenance", "retrieval_index_info", "track_failures", "batches")
 
@@ -31,8 +30,7 @@ _WITHOUT_ASSET = ("audio_features_provenance", "retrieval_index_info", "track_fa
 def warehouse_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
     """All tables as one read-only DuckDB file, `warehouse.duckdb`, switched in whole.
 
-    Columns of `manifest`, `audio_features`, `clap_embeddings`, `clap_embeddings_normalized` and `retrieval_index`
-    are on the pages of their assets, those of the other tables below.
+    The columns of most tables are on the pages of the other assets, those of the rest below.
 
     Whoever has the former generation open keeps reading it. After `audio-assets rollback` readers stay with
     the generation chosen there, and this one waits beside it.
@@ -95,9 +93,9 @@ def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     | file | content |
     |---|---|
     | `merge_audio_features.csv` | `song_id` and the 56 columns of `audio_features`, with their units |
-    | `embeddings/clap_embeddings.npz` | `track_ids`, `embeddings`: float32 of unit length, as the model gives them |
-    | `embeddings/clap_embeddings_normalized.npz` | the same, centred and of unit length |
-    | `embeddings/clap_index.npz` | the same as the centred ones, and the `mean` that a query is centred with |
+    | `embeddings/clap_embeddings.npz` | `track_ids`, `embeddings`: float32, unit length |
+    | `embeddings/clap_embeddings_normalized.npz` | the same, centred |
+    | `embeddings/clap_index.npz` | the same, centred, and the `mean` to centre queries with |
 
     ```python
     import numpy as np

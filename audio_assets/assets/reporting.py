@@ -63,7 +63,7 @@ def counts_table(counts: Mapping[str, int], header: str, unit: str = "tracks") -
 
 
 def query(data_dir: Path, sql: str, *, live: bool = False) -> dg.MarkdownMetadataValue:
-    """Give a query without double quotes as a command to copy into a terminal, with this data folder in it."""
+    """Give a query, without double quotes, as a command to copy into a terminal."""
     command = shlex.join(["audio-assets", "sql", *(["--live"] if live else []), "--data", str(data_dir)])
     return dg.MetadataValue.md(f'`{command} "{sql}"`')  # in line, as a block of code would not be wrapped
 
