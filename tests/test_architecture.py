@@ -21,6 +21,7 @@ HEAVY = (
     "av",
     "soxr",
     "matplotlib",
+    "PIL",
 )
 
 
