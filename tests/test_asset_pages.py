@@ -1,15 +1,18 @@
 """What asset pages of the UI say, without a browser: columns, queries, and what a failed check asks for."""
 
+import logging
 import re
+from collections import Counter
 
 import dagster as dg
 import duckdb
+import pyarrow as pa
 import pytest
 
 from audio_assets import checks
 from audio_assets.assets import ASSETS
-from audio_assets.assets.reporting import counts_table, query
-from audio_assets.warehouse import PUBLISHED
+from audio_assets.assets.reporting import batch_metadata, counts_table, log_failures, query
+from audio_assets.warehouse import PUBLISHED, BatchSummary, arrow_schema
 from resources.progress import in_words
 from resources.warehouse import Warehouse
 
@@ -57,6 +60,45 @@ def test_the_columns_of_every_table_are_on_some_page():
         names = [column.name for column in metadata["dagster/column_schema"].columns]
         shown |= {f"{table}.{name}" if table else name for name in names}
     assert shown >= {f"{table}.{c.name}" for table, (_, columns) in PUBLISHED.items() for c in columns}
+
+
+@pytest.fixture
+def summary() -> BatchSummary:
+    """A batch of four: one from before, one silent, two that took 1 s and 3 s of a worker's time."""
+    failed = {"failure_code": "silent", "failure_message": "half span 0"}
+    rows = [
+        {"song_id": "old", "elapsed_s": 2.0},
+        {"song_id": "hush", **failed},
+        *({"song_id": f"{seconds:.0f}", "elapsed_s": seconds} for seconds in (1.0, 3.0)),
+    ]
+    table = pa.Table.from_pylist(rows, schema=arrow_schema("audio_features"))
+    return BatchSummary(4, 1, 3, Counter({"silent": 1}), 1.5, table)
+
+
+def test_a_batch_tells_what_was_analysed_what_failed_and_how_fast_it_went(summary, tmp_path):
+    metadata = batch_metadata(summary, "audio_features", "batch-000007", Warehouse(data_dir=str(tmp_path)))
+    told = {name: value for name, value in metadata.items() if isinstance(value, int | float)}
+    assert told == {
+        "dagster/partition_row_count": 3,
+        "tracks_live": 4,
+        "tracks_analysed": 3,
+        "tracks_failed": 1,
+        "failed_silent": 1,
+        "tracks_reused": 1,
+        "tracks_computed": 3,
+        "elapsed_s": 1.5,
+        "tracks_per_s": 2.0,
+        "seconds_per_track": 2.0,
+    }
+    (failed,) = metadata["failed_tracks"].records
+    assert failed.data == {"song_id": "hush", "failure_code": "silent", "failure_message": "half span 0"}
+    assert "WHERE batch = 'batch-000007'" in metadata["query"].value
+    assert metadata["file"].value.endswith("batch=batch-000007/part.parquet")
+
+
+def test_the_log_of_a_run_names_the_tracks_that_failed(summary, caplog):
+    log_failures(logging.getLogger("run"), summary)
+    assert caplog.messages == ["hush: silent: half span 0"]
 
 
 def test_a_command_on_a_page_survives_a_folder_with_spaces(tmp_path):

@@ -224,6 +224,7 @@ def materialize_a_batch(page: Page, batch: str, photograph: Camera) -> None:
     page.goto(f"{page.url.partition('?')[0]}?logs=tracks%2Fs")
     progress = re.compile(rf"{batch} features: {N_FIRST}/{N_FIRST} \(100%\), [\d.]+ tracks/s, 0 s to go")
     expect(page.get_by_text(progress).first).to_be_visible()
+    photograph("4-batch-progress")
 
 
 def backfill_all_batches(page: Page, photograph: Camera) -> None:
