@@ -2,7 +2,7 @@
 # make test   the tests
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
-# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about ten minutes
+# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about five minutes
 # make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (13 minutes)
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 
