@@ -2,7 +2,7 @@
 # make test   the tests
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
-# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about ten minutes
+# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about five minutes
 # make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (13 minutes)
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
@@ -31,7 +31,7 @@ demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 ui: $(INSTALLED)
 	$(BIN)/audio-assets ui --data $(DATA) --library $(LIBRARY) --clap-model $(CLAP_MODEL) --port $(PORT)

@@ -251,7 +251,6 @@ def _run_pipeline(
     from audio_assets.progress_bar import progress_bar
     from resources.analysis_pool import AnalysisPool
 
-    _refuse_missing_folder(clap_model)
     model = _clap_model(clap_model, offline=offline)
     warehouse = _warehouse(data)
     warehouse.prepare()
@@ -484,7 +483,7 @@ def search(
     record = _warehouse(_existing(data)).record
     model = _clap_model(clap_model)
     try:
-        hits = search_text(record, model.text_tower(), model.settings(), text, limit)
+        hits = search_text(record, model, text, limit)
         concerns = model.concerns()
     except (ModelError, QueryError, SearchRefusedError) as error:
         _fail(str(error))
@@ -594,6 +593,7 @@ def _warehouse(data: Path) -> "Warehouse":
 def _clap_model(name: str, *, offline: bool = True) -> "ClapModel":
     from resources.clap_model import ModelSettingError, clap_model_from_environment
 
+    _refuse_missing_folder(name)
     try:
         return clap_model_from_environment(model_id=name, offline=offline)
     except ModelSettingError as error:
@@ -606,7 +606,7 @@ def _model_name(name: str) -> str:
 
 
 def _refuse_missing_folder(model: str) -> None:
-    """Refuse a path that is not there before it is looked for on the hub, after all features were made."""
+    """Refuse a path that is not there: else it would be missed on the hub, after all features were made."""
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     if looks_like_path and not Path(model).expanduser().is_dir():
         raise typer.BadParameter(f"there is no folder {model}", param_hint="--clap-model")

@@ -99,7 +99,7 @@ def test_a_name_that_is_no_model_is_refused_before_any_download(
         resolve_checkpoint(name, COMMIT, tmp_path, offline=False)
 
 
-@pytest.mark.parametrize(("revision", "says"), [("", "no pinned revision"), ("main", "not a commit")])
+@pytest.mark.parametrize(("revision", "says"), [("", "no revision is pinned"), ("main", "not a commit")])
 def test_only_a_commit_names_a_model_for_good(tmp_path: Path, revision: str, says: str) -> None:
     with pytest.raises(ModelMissingError, match=says):
         resolve_checkpoint(STRANGER, revision, tmp_path, offline=False)

@@ -87,7 +87,7 @@ def test_a_text_finds_the_instrument_it_names_first(demo: tuple[Path, str], text
     data, _ = demo
     model = ClapModel(model_id=str(data / "demo-clap"), offline=True)
     record = Warehouse(data_dir=str(data)).record
-    hits = search_text(record, model.text_tower(), model.settings(), text, 4)
+    hits = search_text(record, model, text, 4)
     with (data / "demo" / "truth.csv").open(encoding="utf-8") as file:
         families = {row["title"]: row["instrument"] for row in csv.DictReader(file)}
     found = [families[hit.title] for hit in hits]
@@ -196,7 +196,8 @@ def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -
     missing = cli(
         "doctor", "--data", workplace.data, "--clap-model", "laion/larger_clap_music", HF_HOME="/nowhere"
     )
-    assert missing.returncode == 1
+    assert missing.returncode == 0, "a model that was not pulled yet is no fault of the machine"
+    assert "note CLAP model: The CLAP model laion/larger_clap_music" in missing.stdout
     assert "audio-assets model pull" in missing.stdout
 
 

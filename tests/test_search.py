@@ -1,5 +1,6 @@
 """Text search: the nearest tracks by the formula, and every case in which it must refuse."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def command(*arguments: object, **environment: str) -> Result:
 
 def search(workplace: Workplace, model: ClapModel, text: str = TEXT, k: int = 10):
     record = Warehouse(data_dir=str(workplace.data)).record
-    return search_text(record, model.text_tower(), model.settings(), text, k)
+    return search_text(record, model, text, k)
 
 
 def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
@@ -120,12 +121,14 @@ def test_an_index_of_the_same_model_in_another_arithmetic_is_searched(
 
 
 def test_an_index_of_the_same_weights_under_another_configuration_is_refused(
-    finished: Workplace, model: ClapModel
+    finished: Workplace, model: ClapModel, tmp_path: Path
 ) -> None:
-    record = Warehouse(data_dir=str(finished.data)).record
-    settings = replace(model.settings(), config_sha256="0" * 64)
+    folder = shutil.copytree(model.model_id, tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text())
+    config["logit_scale_init_value"] = 1.0
+    (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(SearchRefusedError, match="was made with"):
-        search_text(record, model.text_tower(), settings, TEXT, 3)
+        search(finished, ClapModel(model_id=str(folder), offline=True))
 
 
 def test_an_index_without_a_mean_of_texts_is_refused(workplace: Workplace, model: ClapModel) -> None:
@@ -147,7 +150,7 @@ def test_no_index_and_no_text_are_refused(finished: Workplace, model: ClapModel,
     empty = Warehouse(data_dir=str(tmp_path / "new"))
     empty.prepare()
     with pytest.raises(SearchRefusedError, match="nothing is indexed"):
-        search_text(empty.record, model.text_tower(), model.settings(), TEXT, 3)
+        search_text(empty.record, model, TEXT, 3)
     with pytest.raises(SearchRefusedError, match="blank"):
         search(finished, model, "  ")
 
@@ -169,10 +172,11 @@ def test_the_command_prints_ranks_and_says_what_scores_are_not(finished: Workpla
 
 
 def test_the_command_refuses_a_collapsed_tower_and_names_another_model(
-    finished: Workplace, tmp_path: Path
+    workplace: Workplace, tmp_path: Path
 ) -> None:
-    untrained = write_checkpoint(tmp_path / "untrained", TINY, trained=False)
-    done = command("search", "--text", TEXT, "--data", finished.data, "--clap-model", untrained)
+    untrained = str(write_checkpoint(tmp_path / "untrained", TINY, trained=False))
+    assert Workplace(workplace.library, workplace.data, untrained).run().succeeded
+    done = command("search", "--text", TEXT, "--data", workplace.data, "--clap-model", untrained)
     assert done.exit_code == 1
     assert "text tower has collapsed" in done.stderr
     assert "laion/larger_clap_general@ada0c23a" in done.stderr
@@ -194,7 +198,7 @@ def test_model_check_prints_each_figure_and_fails_on_an_untrained_model(
 def test_model_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    for name, says in (("check", "offline is set"), ("pull", "could not be downloaded")):
+    for name, says in (("check", "is not on this machine"), ("pull", "could not be downloaded")):
         done = command("model", name, "laion/clap-htsat-unfused", HOME=str(tmp_path))
         assert done.exit_code == 1
         assert says in done.stderr

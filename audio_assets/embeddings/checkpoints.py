@@ -155,7 +155,7 @@ def resolve_checkpoint(model_id: str, revision: str, cache_dir: Path, offline: b
     if snapshot and (snapshot / WEIGHTS_NAME).is_file():
         return _describe(snapshot, model_id, commit)
     if snapshot is None and offline:
-        raise ModelMissingError(advice(model_id, commit, "is not on this machine, and offline is set"))
+        raise ModelMissingError(advice(model_id, commit, "is not on this machine"))
     _make_once(folder, lambda partial: _fill(partial, snapshot, model_id, commit))
     return _describe(folder, model_id, commit)
 
@@ -165,7 +165,8 @@ def _commit(model_id: str, revision: str) -> str:
     commit = revision or pinned_revision(model_id)
     if commit is None:
         raise ModelMissingError(
-            f"{model_id} has no pinned revision here (known are {', '.join(PUBLISHED_MODELS)}): run "
+            f"There is no folder {model_id}, and no revision is pinned here for a model of that name on the "
+            f"hub (known are {', '.join(PUBLISHED_MODELS)}). For one from the hub, run "
             f"`audio-assets model pull {model_id} --revision COMMIT` and pass the folder it names with "
             "`--clap-model PATH`."
         )
