@@ -221,10 +221,10 @@ def backfill(
     """Launch a backfill of all missing, failed and stale batches, in the daemon that runs over the data."""
     from audio_assets.automation.on_demand import NoDaemonError, backfill_now
     from audio_assets.pipeline import open_instance
-    from resources.clap_model import ClapModel
 
     warehouse = _warehouse(_existing(data))
-    model = ClapModel(model_id=_model_name(clap_model), offline=True)
+    # By the daemon's name for it, and set as in the daemon: else all of the embeddings would look stale.
+    model = _clap_model(_model_name(clap_model))
     with open_instance(warehouse.path) as instance:
         try:
             planned, backfill_id = backfill_now(instance, warehouse, model, dry_run=dry_run)

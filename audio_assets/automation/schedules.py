@@ -41,7 +41,7 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
     ) -> dg.SkipReason:
         backfill_id = f"scheduled-{context.scheduled_execution_time:%Y%m%d-%H%M}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        # A tick must not wait for a download: that is for `audio-assets model fetch`, or a run.
+        # A tick must not wait for a download: that is for `audio-assets model pull`, or a run.
         found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
         planned = plan(context.instance, found, attempts, backfill_id)
         if planned.launched:
