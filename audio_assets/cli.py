@@ -430,7 +430,7 @@ def ui(
     module = {
         ServerPart.ALL: ["dagster", "dev", *code, *address],
         ServerPart.WEB: ["dagster_webserver", *code, *address],
-        ServerPart.DAEMON: ["dagster._daemon", "run", *code],
+        ServerPart.DAEMON: ["audio_assets.daemon", "run", *code],
     }[part]
     command = [sys.executable, "-m", *module]
     os.execve(sys.executable, command, environment)  # noqa: S606
