@@ -225,6 +225,44 @@ def test_tables_are_rebuilt_only_when_they_are_not_made_of_what_is_there(site: S
     assert "failed; the next is in" in str(site.tick("tables_to_rebuild").skip_message)
 
 
+def test_what_somebody_removed_or_spoilt_is_noticed_and_made_again(site: Site) -> None:
+    """The first at once, the second by the daily verification: no input of the tables has changed."""
+    for name in "ab":
+        note(site.workplace.library / f"{name}.wav", ord(name) - 97)
+    assert site.workplace.run().succeeded
+    (site.workplace.data / "warehouse.duckdb").unlink()
+    assert due(site.instance, site.warehouse) == ["warehouse_tables"]
+    assert site.workplace.run().succeeded
+    assert due(site.instance, site.warehouse) == []
+
+    verify = site.defs.resolve_job_def("verify_tables")
+    assert verify.execute_in_process(instance=site.instance).success
+    assert due(site.instance, site.warehouse) == []
+    (site.workplace.data / "exports" / "embeddings" / "clap_index.npz").write_bytes(b"")
+    assert due(site.instance, site.warehouse) == []
+    verify.execute_in_process(instance=site.instance, raise_on_error=False)
+    assert due(site.instance, site.warehouse) == ["notebook_exports"]
+    assert site.workplace.run().succeeded
+    assert due(site.instance, site.warehouse) == []
+
+
+def test_a_change_to_a_batch_that_is_running_is_not_missed(site: Site) -> None:
+    """It may have read the file before, so it is looked at again as soon as it has ended."""
+    path = note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    assert "1 of audio_features" in str(site.tick("batches_to_analyse").skip_message)
+    note(path, 3)
+    site.refresh()
+    assert "running already" in str(site.tick("batches_to_analyse").skip_message)
+    assert "Waiting for batches" in str(site.tick("batches_to_analyse").skip_message)
+    site.finish_backfills()
+    assert "1 batch" in str(site.tick("batches_to_analyse").skip_message)
+    assert len(site.instance.get_backfills()) == 2
+    assert "acted on" in str(site.tick("batches_to_analyse").skip_message)
+    site.finish_backfills()
+    assert "acted on" in str(site.tick("batches_to_analyse").skip_message), "failures are for the schedule"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
