@@ -22,9 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import Workplace
-from typer.testing import CliRunner
 
-from audio_assets.cli import app
 from audio_assets.pipeline import dagster_home
 from audio_assets.warehouse import Record, arrow_schema
 from audio_assets.warehouse.journal import Journal
@@ -188,6 +186,13 @@ class Site:
             self.wait(lambda: paths <= self.published() and self.idle(), "first tables")
         return self.published()
 
+    def analysed(self, paths: set[str]) -> bool:
+        """Whether a drop's tracks have rows in both tables, and no batch is being worked on."""
+        ledger = self.record.read("track_manifest")
+        ids = {} if ledger is None else dict(zip(*(ledger[n].to_pylist() for n in ("file_path", "song_id")), strict=True))
+        rows = set(self.finished("audio_features")) & set(self.finished("clap_embeddings"))
+        return all(ids.get(path) in rows for path in paths) and all(run.is_finished for run in self.runs())
+
     def published(self) -> set[str]:
         """Paths of the tracks that readers find with features and in the index."""
         link = self.data / "warehouse.duckdb"
@@ -209,11 +214,17 @@ class Site:
         rows = pa.concat_tables([arrow_schema(table).empty_table(), *tables])
         return dict(zip(rows["song_id"].to_pylist(), rows["computed_at"].to_pylist(), strict=True))
 
+    def cli(self, *arguments: str, data: Path | None = None) -> tuple[int, str]:
+        """Exit code and words of a command over the site's data folder, or over another one."""
+        command = [sys.executable, "-m", "audio_assets", *arguments, "--data", str(data or self.data)]
+        done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout + done.stderr
+
     def status(self) -> str:
         """What ``audio-assets status`` says."""
-        said = CliRunner().invoke(app, ["status", "--data", str(self.data)])
-        assert said.exit_code == 0, said.output
-        return said.output
+        code, words = self.cli("status")
+        assert code == 0, words
+        return words
 
     def assert_whole(self) -> None:
         """No torn file, no duplicate row, nothing of a writer that has gone but what a sweep takes."""

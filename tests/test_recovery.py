@@ -4,8 +4,8 @@ import shutil
 import struct
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -14,11 +14,14 @@ import pytest
 from conftest import Workplace
 from programs import needs
 from recovery_site import Site
+from test_storage import mount
 
 from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import launch
 from audio_assets.outstanding import outstanding_as_recorded
 from resources.warehouse import Warehouse
+
+__all__ = ["mount"]  # a fixture
 
 FAILURE, SUCCESS = dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS
 
@@ -229,3 +232,42 @@ def test_a_clock_that_jumps(tmp_path: Path, clap_checkpoint: Path) -> None:
         made = site.finished()
         assert {song_id: made[song_id] for song_id in finished} == finished
         site.assert_whole()
+
+
+def test_a_disk_that_fills_up_under_the_daemon(
+    tmp_path: Path, clap_checkpoint: Path, mount: Callable[[str], Path]
+) -> None:
+    disk = mount("size=300m")
+    (tmp_path / "data").symlink_to(disk)
+    with running(tmp_path, clap_checkpoint, AUDIO_ASSETS_MOST_ATTEMPTS="3") as site:
+        site.shut("batch")
+        paths = site.drop("a", "b", "c", "d")
+        (worker,) = site.held("batch")
+        finished = site.finished()
+        with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        site.open("batch")
+        site.wait(lambda: not Path(f"/proc/{worker}").exists(), "the run has ended")
+        print(site.account()[:3000])
+        print(site.status())
+        (disk / "ballast").unlink()
+        time.sleep(10)
+        print(site.account()[:3000])
+        print(site.cli("backfill", "--clap-model", site.workplace.model))
+        site.wait(lambda: paths <= site.published() and site.idle(), "what was left")
+        made = site.finished()
+        assert {song_id: made[song_id] for song_id in finished} == finished
+        site.assert_whole()
+
+
+def test_a_read_only_data_folder(site: Site, mount: Callable[[str], Path]) -> None:
+    paths = site.have_tables()
+    disk = mount("size=300m")
+    shutil.copytree(site.data, disk / "data", symlinks=True)
+    mount("ro")
+    print(site.cli("status", data=disk / "data"))
+    run = site.cli("run", "--library", str(site.workplace.library), "--clap-model", site.workplace.model, data=disk / "data")
+    print(run)
+    mount("rw")
+    assert paths
