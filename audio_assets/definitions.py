@@ -57,7 +57,7 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
             scheduled_backfill(automation),
             daily_maintenance(automation.schedule_status, automation.timezone),
         ],
-        sensors=[*library_sensors(automation), lost_runs(automation), *alert_sensors(automation)],
+        sensors=[*library_sensors(automation), lost_runs(automation.interval_s), *alert_sensors(automation)],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )

@@ -41,18 +41,17 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
     ) -> dg.SkipReason:
         backfill_id = f"scheduled-{context.scheduled_execution_time:%Y%m%d-%H%M}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        # A tick must not wait for a download: that is for `audio-assets model fetch`, or a run.
-        found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
+        # A tick must not wait for a download: that is for `audio-assets model pull`, or a run.
+        found = outstanding(context.instance, warehouse, clap_model.model_copy(update={"offline": True}))
         planned = plan(context.instance, found, attempts, backfill_id)
-        if planned.launched:
-            launch(
-                context.instance,
-                planned.launched,
-                attempts,
-                backfill_id=backfill_id,
-                title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
-                launched_by=NAME,
-            )
+        launch(
+            context.instance,
+            planned.launched,
+            attempts,
+            backfill_id=backfill_id,
+            title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
+            launched_by=NAME,
+        )
         # A backfill is not a run of this schedule, so as far as Dagster knows the tick is skipped.
         return dg.SkipReason(f"Backfill {backfill_id}: {planned}" if planned.launched else str(planned))
 
