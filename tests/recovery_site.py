@@ -24,7 +24,7 @@ import soundfile
 from conftest import Workplace
 
 from audio_assets.pipeline import dagster_home
-from audio_assets.warehouse import Record, arrow_schema
+from audio_assets.warehouse import Record, arrow_schema, connect_live
 from audio_assets.warehouse.journal import Journal
 
 TESTS = Path(__file__).parent
@@ -73,6 +73,7 @@ class Site:
         }
         command = [sys.executable, "-m", "recovery_daemon", "run", "-m", "recovery_location"]
         with self.log.open("ab") as output:
+            self._log_before = output.tell()
             self.daemon = subprocess.Popen(
                 command, env=variables, stdout=output, stderr=output, start_new_session=True
             )
@@ -84,6 +85,13 @@ class Site:
             os.kill(pid, signal.SIGKILL)
         if self.daemon.pid in pids:
             self.daemon.wait()
+
+    def parent_of(self, pid: int) -> int:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+    def daemon_ticks(self) -> bool:
+        """Whether the daemon that was started last has looked at the library."""
+        return "library_changes skipped" in self.log.read_text()[self._log_before :]
 
     def processes(self) -> list[int]:
         """Find the daemon and all that descends from it; their environment names the data folder."""
@@ -176,6 +184,13 @@ class Site:
     def run_ids(self) -> set[str]:
         return {run.run_id for run in self.instance.get_runs()}
 
+    def at_rest(self) -> bool:
+        """Whether nothing runs, and the tables that are published are of all that was analysed."""
+        query = "SELECT count(*) FROM audio_features SEMI JOIN clap_embeddings USING (song_id)"
+        with connect_live(self.record) as live:
+            analysed = live.execute(query).fetchone()
+        return self.idle() and len(self.published()) == analysed[0]
+
     def idle(self) -> bool:
         return all(run.is_finished for run in self.instance.get_runs())
 
@@ -183,13 +198,18 @@ class Site:
         """See to it that something is published; the paths of its tracks."""
         if not self.published():
             paths = self.drop("first", "second")
-            self.wait(lambda: paths <= self.published() and self.idle(), "first tables")
+            self.wait(lambda: paths <= self.published(), "first tables")
+        self.wait(self.at_rest, "rest")
         return self.published()
 
     def analysed(self, paths: set[str]) -> bool:
         """Whether a drop's tracks have rows in both tables, and no batch is being worked on."""
         ledger = self.record.read("track_manifest")
-        ids = {} if ledger is None else dict(zip(*(ledger[n].to_pylist() for n in ("file_path", "song_id")), strict=True))
+        ids = (
+            {}
+            if ledger is None
+            else dict(zip(*(ledger[n].to_pylist() for n in ("file_path", "song_id")), strict=True))
+        )
         rows = set(self.finished("audio_features")) & set(self.finished("clap_embeddings"))
         return all(ids.get(path) in rows for path in paths) and all(run.is_finished for run in self.runs())
 
@@ -209,15 +229,25 @@ class Site:
         """When each row of a table was computed, those in journals of unfinished batches included."""
         folders = list((self.record.root / table).glob("batch=*"))
         tables = [Journal(folder, arrow_schema(table)).rows() for folder in folders]
-        tables += [pq.read_table(path, schema=arrow_schema(table)) for folder in folders
-                   if (path := folder / "part.parquet").exists()]
+        tables += [
+            pq.read_table(path, schema=arrow_schema(table))
+            for folder in folders
+            if (path := folder / "part.parquet").exists()
+        ]
         rows = pa.concat_tables([arrow_schema(table).empty_table(), *tables])
         return dict(zip(rows["song_id"].to_pylist(), rows["computed_at"].to_pylist(), strict=True))
 
     def cli(self, *arguments: str, data: Path | None = None) -> tuple[int, str]:
         """Exit code and words of a command over the site's data folder, or over another one."""
         command = [sys.executable, "-m", "audio_assets", *arguments, "--data", str(data or self.data)]
-        done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            command,
+            cwd=TESTS.parent,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **QUICK},
+            check=False,
+        )
         return done.returncode, done.stdout + done.stderr
 
     def status(self) -> str:
