@@ -1,8 +1,8 @@
 """A library, a data folder and a daemon over them that the recovery tests break in every way.
 
-The daemon, its code server, its runs and their workers are real processes. What is not the product's: the daemon
-looks more often, runs can be held at gates (``recovery/recovery_location.py``), and tracks named so take down
-who reads them (``recovery/soundfile.py``).
+The daemon, its code server, its runs and their workers are real processes. What is not the product's: the
+daemon looks more often, runs can be held at gates (``recovery/recovery_location.py``), and tracks named so
+take down who reads them (``recovery/soundfile.py``).
 """
 
 import os
@@ -85,9 +85,6 @@ class Site:
             os.kill(pid, signal.SIGKILL)
         if self.daemon.pid in pids:
             self.daemon.wait()
-
-    def parent_of(self, pid: int) -> int:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
     def daemon_ticks(self) -> bool:
         """Whether the daemon that was started last has looked at the library."""

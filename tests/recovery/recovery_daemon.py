@@ -1,4 +1,4 @@
-"""The product's daemon at another pace, so that a test need not wait for it, and does not load the machine."""
+"""The product's daemon at another pace: a test need not wait for it, and the machine is loaded less."""
 
 from dagster._daemon import controller, sensor
 
