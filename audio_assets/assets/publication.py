@@ -56,10 +56,10 @@ def warehouse_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     code_version="1",
 )
 def notebook_exports(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
-    """The feature table as CSV, and embeddings and index as NPZ, in manifest order."""
+    """The feature table as CSV, and embeddings and index as NPZ, in manifest order; switched in at once."""
     made_of = inputs_digest(warehouse.record)
     require_proven(context.instance, warehouse.record, (*BATCHED, *RETRIEVAL))
-    rows = export_notebook_files(warehouse.record, warehouse.exports_path)
+    rows = export_notebook_files(warehouse.record, warehouse.path)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(warehouse.exports_path)),

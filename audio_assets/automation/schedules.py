@@ -1,10 +1,10 @@
-"""The scheduled backfill: whatever is missing, failed or stale, and not given up."""
+"""The scheduled backfill of whatever is missing, failed or stale, and the daily look at what people read."""
 
 import dagster as dg
 
 from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import launch, plan
-from audio_assets.automation.jobs import analyse_batch
+from audio_assets.automation.jobs import analyse_batch, verify_tables
 from audio_assets.automation.settings import AutomationSettings
 from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
@@ -56,3 +56,18 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
         return dg.SkipReason(f"Backfill {backfill_id}: {planned}" if planned.launched else str(planned))
 
     return backfill
+
+
+def daily_verification(settings: AutomationSettings) -> dg.ScheduleDefinition:
+    """Make the schedule that looks for what nobody noticed, such as an export that somebody removed.
+
+    A failed check makes its table due, and the sensor rebuilds it.
+    """
+    return dg.ScheduleDefinition(
+        name="daily_verification",
+        job=verify_tables,
+        cron_schedule="17 4 * * *",
+        execution_timezone=settings.timezone,
+        default_status=settings.schedule_status,
+        description="Compares the published tables and the exports with the record.",
+    )

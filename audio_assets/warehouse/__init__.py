@@ -16,6 +16,7 @@ from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
+    EXPORTS_LINK,
     export_notebook_files,
     exported_rows,
 )
@@ -43,6 +44,7 @@ from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 __all__ = [
     "EXPORTED_COLUMNS",
     "EXPORTED_TABLES",
+    "EXPORTS_LINK",
     "FEATURE_COLUMNS",
     "FEWEST_KEPT",
     "KEPT_GENERATIONS",
