@@ -572,6 +572,9 @@ def _database_refusal(error: BaseException | None) -> str | None:
         "Free some and run again; finished tracks are kept",
         sqlite3.SQLITE_READONLY: "Dagster's run records (dagster/ of the data) cannot be written to. "
         "Mount it read-write, or give it to the user that runs audio-assets, and run again",
+        # What SQLite says where not even the file that readers share can grow.
+        sqlite3.SQLITE_IOERR: "Dagster's run records (dagster/ of the data) cannot be read. If the disk is "
+        "full, free some and run again; finished tracks are kept",
     }
     while error is not None:
         if isinstance(error, sqlite3.Error):

@@ -1,8 +1,8 @@
 """A library, a data folder and a daemon over them that the recovery tests break in every way.
 
-The daemon, its code server, its runs and their workers are real processes. What is not the product's: the daemon
-looks more often, runs can be held at gates (``recovery/recovery_location.py``), and tracks named so take down
-who reads them (``recovery/soundfile.py``).
+The daemon, its code server, its runs and their workers are real processes. What is not the product's: the
+daemon looks more often, runs can be held at gates (``recovery/recovery_location.py``), and tracks named so
+take down who reads them (``recovery/soundfile.py``).
 """
 
 import os
@@ -22,11 +22,9 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import Workplace
-from typer.testing import CliRunner
 
-from audio_assets.cli import app
 from audio_assets.pipeline import dagster_home
-from audio_assets.warehouse import Record, arrow_schema
+from audio_assets.warehouse import Record, arrow_schema, connect_live
 from audio_assets.warehouse.journal import Journal
 
 TESTS = Path(__file__).parent
@@ -75,6 +73,7 @@ class Site:
         }
         command = [sys.executable, "-m", "recovery_daemon", "run", "-m", "recovery_location"]
         with self.log.open("ab") as output:
+            self._log_before = output.tell()
             self.daemon = subprocess.Popen(
                 command, env=variables, stdout=output, stderr=output, start_new_session=True
             )
@@ -86,6 +85,10 @@ class Site:
             os.kill(pid, signal.SIGKILL)
         if self.daemon.pid in pids:
             self.daemon.wait()
+
+    def daemon_ticks(self) -> bool:
+        """Whether the daemon that was started last has looked at the library."""
+        return "library_changes skipped" in self.log.read_text()[self._log_before :]
 
     def processes(self) -> list[int]:
         """Find the daemon and all that descends from it; their environment names the data folder."""
@@ -178,6 +181,13 @@ class Site:
     def run_ids(self) -> set[str]:
         return {run.run_id for run in self.instance.get_runs()}
 
+    def at_rest(self) -> bool:
+        """Whether nothing runs, and the tables that are published are of all that was analysed."""
+        query = "SELECT count(*) FROM audio_features SEMI JOIN clap_embeddings USING (song_id)"
+        with connect_live(self.record) as live:
+            analysed = live.execute(query).fetchone()
+        return self.idle() and len(self.published()) == analysed[0]
+
     def idle(self) -> bool:
         return all(run.is_finished for run in self.instance.get_runs())
 
@@ -185,8 +195,20 @@ class Site:
         """See to it that something is published; the paths of its tracks."""
         if not self.published():
             paths = self.drop("first", "second")
-            self.wait(lambda: paths <= self.published() and self.idle(), "first tables")
+            self.wait(lambda: paths <= self.published(), "first tables")
+        self.wait(self.at_rest, "rest")
         return self.published()
+
+    def analysed(self, paths: set[str]) -> bool:
+        """Whether a drop's tracks have rows in both tables, and no batch is being worked on."""
+        ledger = self.record.read("track_manifest")
+        ids = (
+            {}
+            if ledger is None
+            else dict(zip(*(ledger[n].to_pylist() for n in ("file_path", "song_id")), strict=True))
+        )
+        rows = set(self.finished("audio_features")) & set(self.finished("clap_embeddings"))
+        return all(ids.get(path) in rows for path in paths) and all(run.is_finished for run in self.runs())
 
     def published(self) -> set[str]:
         """Paths of the tracks that readers find with features and in the index."""
@@ -204,16 +226,32 @@ class Site:
         """When each row of a table was computed, those in journals of unfinished batches included."""
         folders = list((self.record.root / table).glob("batch=*"))
         tables = [Journal(folder, arrow_schema(table)).rows() for folder in folders]
-        tables += [pq.read_table(path, schema=arrow_schema(table)) for folder in folders
-                   if (path := folder / "part.parquet").exists()]
+        tables += [
+            pq.read_table(path, schema=arrow_schema(table))
+            for folder in folders
+            if (path := folder / "part.parquet").exists()
+        ]
         rows = pa.concat_tables([arrow_schema(table).empty_table(), *tables])
         return dict(zip(rows["song_id"].to_pylist(), rows["computed_at"].to_pylist(), strict=True))
 
+    def cli(self, *arguments: str, data: Path | None = None) -> tuple[int, str]:
+        """Exit code and words of a command over the site's data folder, or over another one."""
+        command = [sys.executable, "-m", "audio_assets", *arguments, "--data", str(data or self.data)]
+        done = subprocess.run(
+            command,
+            cwd=TESTS.parent,
+            capture_output=True,
+            text=True,
+            env={**os.environ, **QUICK},
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
     def status(self) -> str:
         """What ``audio-assets status`` says."""
-        said = CliRunner().invoke(app, ["status", "--data", str(self.data)])
-        assert said.exit_code == 0, said.output
-        return said.output
+        code, words = self.cli("status")
+        assert code == 0, words
+        return words
 
     def assert_whole(self) -> None:
         """No torn file, no duplicate row, nothing of a writer that has gone but what a sweep takes."""

@@ -34,7 +34,6 @@ def with_gate(name: str, function):
     return gated
 
 
-
 def gated_append(writer: JournalWriter, row: dict) -> None:
     """Stand still in mid-batch: once two rows are safe on disk."""
     append(writer, row)

@@ -1,7 +1,7 @@
-"""Stands before libsndfile's module where this folder is on the path: tracks by name take their reader down.
+"""Stands before the real module where this folder is on the path: tracks by name take their reader down.
 
-What happens is what happens in practice. A decoder that hangs holds the interpreter lock in C; one that wants too
-much memory gets none; and the system's own killer sends SIGKILL.
+As it is in practice: a decoder that hangs holds the interpreter lock in C; one that wants too much memory
+gets none; and the system's own killer sends SIGKILL.
 """
 
 import ctypes
