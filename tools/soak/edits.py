@@ -200,9 +200,7 @@ class Library:
         name = self._any()
         track = self.tracks[name]
         target = self._new_name(PurePosixPath(name).suffix)
-        copy = self._new_track(target, Sound(track.content, "", track.failures))
-        copy.song_id = None
-        self._write(target, copy.content)
+        self._write(target, self._new_track(target, Sound(track.content, "", track.failures)).content)
         return f"{name} to {target}"
 
     def _swap(self) -> str:
@@ -236,6 +234,8 @@ class Library:
     def _new_track(self, name: str, sound: Sound) -> Track:
         track = Track(sound.content, sound.failures, song_id_for(PurePosixPath(name)))
         self._holds(track)
+        if not self._is_only_holder(track):
+            track.song_id = None
         self.tracks[name] = track
         return track
 

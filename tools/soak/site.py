@@ -207,7 +207,7 @@ class Site:
             return "server"
         if any(command.process.pid == int(folder.name) for command in self.commands):
             return "command"
-        return "run" if "multiprocessing" in arguments else "other"
+        return "run" if "spawn_main" in arguments else "other"
 
 
 def _kill(pid: int) -> None:
