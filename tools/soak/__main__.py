@@ -5,6 +5,7 @@ import audio_assets.one_thread  # isort: skip  # noqa: F401 - first, so that the
 import argparse
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,7 +28,9 @@ from tools.soak.oracle import Oracle
 from tools.soak.site import Command, Site
 
 _FIRST_TRACKS = 14
-_BUSY_S = (40.0, 90.0)
+_BUSY_S = (50.0, 110.0)
+#: Edits have stopped, and processes are killed still: most of the work is done then.
+_SHOOTING_S = (0.0, 120.0)
 _QUIET_WITHIN_S = 900.0
 _COMMAND_WITHIN_S = 600.0
 _MOST_COMMANDS = 2
@@ -87,10 +90,11 @@ class Soak:
 
     def __init__(self, folder: Path, seed: int, instance: dg.DagsterInstance, site: Site) -> None:
         self._seed = seed
-        self._rng = np.random.default_rng(seed)
+        # One for when, which the machine has a say in, and one for what is done to the files.
+        self._rng, edits_rng = np.random.default_rng(seed).spawn(2)
         self._instance = instance
         self._site = site
-        self._library = Library(site.library, self._rng)
+        self._library = Library(site.library, edits_rng)
         scratch = folder / "oracle"
         scratch.mkdir()
         self._oracle = Oracle(site.model, scratch)
@@ -148,8 +152,7 @@ class Soak:
                 kind, what = self._library.edit()
                 self.tally.edits[kind] += 1
                 self._say(f"{kind}: {what}")
-            if self._happens(_SHOT_EVERY_S):
-                self._shoot()
+            self._maybe_shoot()
             if self._happens(_COMMAND_EVERY_S) and len(self._site.commands) < _MOST_COMMANDS:
                 self._command(*self._choose(_COMMANDS))
             time.sleep(_TICK_S)
@@ -157,11 +160,14 @@ class Soak:
     def _become_quiet(self) -> bool:
         """Wait until copies and commands have ended and the daemon has nothing left to do."""
         started_s = time.monotonic()
+        shooting_until_s = started_s + float(self._rng.uniform(*_SHOOTING_S))
         reason: str | None = "copies or commands go on"
         said = ""
         while reason is not None and time.monotonic() - started_s < _QUIET_WITHIN_S:
-            time.sleep(1)
+            time.sleep(_TICK_S)
             self._tend()
+            if time.monotonic() < shooting_until_s:
+                self._maybe_shoot()
             if not self._library.is_still or self._site.commands:
                 continue
             reason = self._site.unquiet(self._instance)
@@ -243,7 +249,9 @@ class Soak:
                 self._differ(f"reader {line.strip()}")
             self._n_problems[log] = len(lines)
 
-    def _shoot(self) -> None:
+    def _maybe_shoot(self) -> None:
+        if not self._happens(_SHOT_EVERY_S):
+            return
         role = self._choose(_SHOTS)
         hit = self._site.shoot(role, float(self._rng.random()))
         if hit.startswith("no "):
@@ -308,6 +316,8 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     seed = int(time.time()) if options.seed is None else options.seed
     print(f"soak in {folder}, seed {seed}", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # what a shell started with & would ignore
+        signal.signal(number, lambda *_: sys.exit("stopped"))
     site = Site(folder)
     with open_instance(site.data) as instance:
         soak = Soak(folder, seed, instance, site)
