@@ -143,7 +143,7 @@ def _with_ids(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
 
 
 def _free_ids(previous: Iterable[Entry], paths: set[str]) -> dict[str | None, list[str]]:
-    """Group tracks whose path is gone by content, those that went just now first; two copies may move at once.
+    """Group tracks whose path is gone by content, the latest to go first; two copies may move at once.
 
     One that went earlier counts too: a file that moves while others are copied is seen neither at its old
     path nor, until it has settled, at its new one.
