@@ -544,6 +544,20 @@ def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset=warehouse_tables)
+def index_covers_library(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Every live track with an embedding can be found by a search, or is said to have no direction."""
+    with connect_live(warehouse.record) as connection:
+        rows = connection.execute(
+            "SELECT song_id FROM clap_embeddings ANTI JOIN retrieval_index USING (song_id) "
+            "ANTI JOIN (FROM track_failures WHERE stage = 'normalisation') USING (song_id)"
+        ).fetchall()
+        row = connection.execute("SELECT count(*) FROM retrieval_index").fetchone()
+    lost = [song_id for (song_id,) in rows]
+    problems = [f"not in the index: {_shown(lost)}; rebuild it"] if lost else []
+    return _result(problems, tracks=row[0] if row else 0)
+
+
+@dg.asset_check(asset=warehouse_tables)
 def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No feature is the same number, or missing, in every track: such a column is an error in disguise."""
     counts = ", ".join(f"count(DISTINCT {feature.name})" for feature in FEATURES)
@@ -611,6 +625,7 @@ CHECKS = (
     index_without_hubs,
     index_mean_steady,
     published_tables_agree,
+    index_covers_library,
     feature_columns_vary,
     all_keys_possible,
     exports_load,

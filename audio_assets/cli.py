@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -168,7 +168,7 @@ def run(
     ] = False,
 ) -> None:
     """Compute all that is new or changed, check it, and publish the tables."""
-    from audio_assets.outstanding import analyse_again, never_analysed
+    from audio_assets.outstanding import never_analysed, results
 
     if only_new and force:
         raise typer.BadParameter("--only-new and --force contradict each other")
@@ -179,9 +179,10 @@ def run(
         chosen = path is None or any(is_below(track) for track in work.tracks)
         return chosen and (not only_new or never_analysed(warehouse, work))
 
+    anew = results(warehouse, is_below) if force else {}
     if force:
-        out.print(f"{analyse_again(warehouse, is_below)} results are computed again.")
-    _run_pipeline(library, manifest, data, clap_model, offline, workers, wanted)
+        out.print(f"{_n_tracks(anew)} results are computed again.")
+    _run_pipeline(library, manifest, data, clap_model, offline, workers, wanted, anew)
 
 
 @app.command()
@@ -202,14 +203,14 @@ def retry(
     Tracks that failed for a passing reason are tried again by every run and backfill anyway.
     """
     from audio_assets.attempts import forget_attempts
-    from audio_assets.outstanding import analyse_again
+    from audio_assets.outstanding import results
 
     warehouse = _warehouse(_existing(data))
     forget_attempts(warehouse.path)
+    anew = results(warehouse, lambda _: True, only_failed=True) if failed else {}
     if failed:
-        n_failed = analyse_again(warehouse, lambda _: True, only_failed=True)
-        out.print(f"{n_failed} failures are looked at again.")
-    _run_pipeline(library, manifest, data, clap_model, offline, workers, lambda _: True)
+        out.print(f"{_n_tracks(anew)} failures are looked at again.")
+    _run_pipeline(library, manifest, data, clap_model, offline, workers, lambda _: True, anew)
 
 
 @app.command()
@@ -221,10 +222,10 @@ def backfill(
     """Launch a backfill of all missing, failed and stale batches, in the daemon that runs over the data."""
     from audio_assets.automation.on_demand import NoDaemonError, backfill_now
     from audio_assets.pipeline import open_instance
-    from resources.clap_model import ClapModel
 
     warehouse = _warehouse(_existing(data))
-    model = ClapModel(model_id=_model_name(clap_model), offline=True)
+    # By the daemon's name for it, and set as in the daemon: else all of the embeddings would look stale.
+    model = _clap_model(_model_name(clap_model))
     with open_instance(warehouse.path) as instance:
         try:
             planned, backfill_id = backfill_now(instance, warehouse, model, dry_run=dry_run)
@@ -246,6 +247,7 @@ def _run_pipeline(
     offline: bool,
     workers: int,
     wanted: Callable[["Work"], bool],
+    anew: Mapping[tuple[str, str], list[str]],
 ) -> None:
     from audio_assets.pipeline import Pipeline, open_instance
     from audio_assets.progress_bar import progress_bar
@@ -265,7 +267,7 @@ def _run_pipeline(
             progress=progress,
         )
         try:
-            report = pipeline.run(instance, wanted)
+            report = pipeline.run(instance, wanted, anew)
         except KeyboardInterrupt:
             err.print("Interrupted. What was finished is kept; run again to go on.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -465,7 +467,7 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
     model = copy_demo_checkpoint(folder / "demo-clap")
-    _run_pipeline(library / "audio", None, data, str(model), True, 0, lambda _: True)
+    _run_pipeline(library / "audio", None, data, str(model), True, 0, lambda _: True, {})
     show(out, folder, library / "truth.csv")
 
 
@@ -662,6 +664,10 @@ def _print_state(data: Path) -> dict[str, int]:
     return counts
 
 
+def _n_tracks(anew: Mapping[tuple[str, str], list[str]]) -> int:
+    return sum(map(len, anew.values()))
+
+
 def _state_of(is_read: bool, is_pinned: bool) -> str:
     if is_pinned:
         return "read, held here by a rollback"
@@ -673,24 +679,30 @@ def _print_activity(data: Path) -> None:
     from audio_assets.attempts import Attempts
     from audio_assets.automation import AutomationSettings
     from audio_assets.automation.on_demand import activity
-    from audio_assets.outstanding import EMBEDDINGS, FEATURES, outstanding_as_recorded
+    from audio_assets.gate import BATCHED, describe, unproven
+    from audio_assets.outstanding import outstanding_as_recorded
+    from audio_assets.pipeline import open_instance
     from audio_assets.warehouse import measured_rate
 
     warehouse = _warehouse(data)
-    work = outstanding_as_recorded(warehouse).work
+    with open_instance(data) as instance:
+        work = outstanding_as_recorded(instance, warehouse)
+        held_back = unproven(instance, warehouse.record)
+        going_on = activity(instance)
     given_up = Attempts(data, AutomationSettings.from_environment().most_attempts).given_up(work)
     rows = []
-    for table in (FEATURES, EMBEDDINGS):
+    for table in BATCHED:
         n_pending = sum(len(item.tracks) for item in work if item.table == table)
         rate = measured_rate(warehouse.record, table)
         n_batches = sum(item.table == table for item in work)
         rows.append((table, n_pending, n_batches, _rate(rate), _eta(n_pending, rate)))
     _print_rows(("pending in", "tracks", "batches", "rate", "time to go"), rows)
     for item in given_up[:_SHOWN]:
-        out.print(
-            f"Given up: {item.table} of {item.batch}, {len(item.tracks)} tracks; see audio-assets retry."
-        )
-    for line in activity(data):
+        what = f"{len(item.tracks)} tracks" if item.tracks else "it fails a blocking check"
+        out.print(f"Given up: {item.table} of {item.batch}, {what}; see audio-assets retry.")
+    if held_back:
+        out.print(escape(f"Held back: {describe(held_back)}."))
+    for line in going_on:
         out.print(escape(line))
 
 

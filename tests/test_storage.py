@@ -23,6 +23,7 @@ from audio_assets.embeddings import EmbeddingSettings, Windowing
 from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.library import Entry
 from audio_assets.warehouse import (
+    EXPORTED_TABLES,
     DiskFullError,
     Outcome,
     ReadOnlyFolderError,
@@ -31,6 +32,8 @@ from audio_assets.warehouse import (
     arrow_schema,
     complete_batch,
     connect_live,
+    export_notebook_files,
+    exported_rows,
     ledger_to_table,
     list_generations,
     pending,
@@ -76,7 +79,7 @@ def fill(record: Record, n: int, generation: int = 0) -> list[Entry]:
 
 def rebuild(record: Record, n: int = 4, generation: int = 0) -> None:
     normalise_corpus(record, fill(record, n, generation), SETTINGS)
-    index_corpus(record, SETTINGS.version, None)
+    index_corpus(record, SETTINGS, None)
 
 
 def tracks_read(folder: Path) -> int:
@@ -122,7 +125,7 @@ def test_the_normalised_table_and_the_index_switch_together(record: Record) -> N
     assert counts() == (3, 3), "a normalised table is seen before its index"
     with record.snapshot() as still, connect_live(still) as frozen:
         assert frozen.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
-    index_corpus(record, SETTINGS.version, None)
+    index_corpus(record, SETTINGS, None)
     assert counts() == (5, 5)
     index = load_index(record)
     assert index is not None
@@ -180,7 +183,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
     assert done.returncode == KILLED, done.stderr
     with connect_live(record) as live:
         assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
-    index_corpus(record, SETTINGS.version, None)
+    index_corpus(record, SETTINGS, None)
     assert (index := load_index(record)) is not None
     assert len(index.track_ids) == 5, "the finished half was lost"
 
@@ -374,6 +377,37 @@ def test_a_reader_keeps_a_generation_that_is_swept_away_under_it(record: Record,
         assert len(reader.execute("SELECT * FROM clap_embeddings").fetchall()) == 3
 
 
+def exported(folder: Path) -> list[int]:
+    """Rows of each of the files for notebooks."""
+    return [exported_rows(folder / name).num_rows for name in EXPORTED_TABLES]
+
+
+def test_the_files_for_notebooks_switch_together(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "exports"
+    (link / "embeddings").mkdir(parents=True)  # of a version that replaced file by file
+    rebuild(record, 3)
+    export_notebook_files(record, tmp_path)
+    assert exported(link) == [3, 3, 3, 3]
+    held = link.resolve()
+
+    rebuild(record, 4, generation=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("audio_assets.warehouse.exports._index_mean", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_notebook_files(record, tmp_path)
+    assert exported(link) == [3, 3, 3, 3], "half of them were switched"
+    export_notebook_files(record, tmp_path)
+    assert exported(link) == [4, 4, 4, 4]
+    assert exported(held) == [3, 3, 3, 3], "somebody was reading it"
+    for _ in range(3):
+        export_notebook_files(record, tmp_path)
+    assert not held.exists()
+    assert len(list(tmp_path.glob("exports-*"))) == 2
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
 @pytest.mark.parametrize("kill_at", [1, 3, 5])
 def test_a_sweep_may_be_killed_anywhere(record: Record, tmp_path: Path, kill_at: int) -> None:
     for n in (3, 4, 5):
@@ -508,7 +542,7 @@ def test_a_read_only_data_folder_is_answered_in_a_sentence(mount: Callable[[str]
     attempts: list[Callable[[], object]] = [
         lambda: publish(record, data),
         lambda: roll_back(data),
-        lambda: index_corpus(record, SETTINGS.version, None),
+        lambda: index_corpus(record, SETTINGS, None),
         lambda: batch_of(record, 4, []),
     ]
     for attempt in attempts:

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, preview, rounded
-from audio_assets.builds import BUILT_OF, NORMALIZED, inputs_digest
+from audio_assets.builds import BUILT_OF, EMBEDDINGS, INPUTS, NORMALIZED, inputs_digest
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import FRAMES, MEL_BANDS, TrackVectors, pool_windows
 from audio_assets.failures import TrackFailure
+from audio_assets.gate import require_proven, written
 from audio_assets.library import Entry
-from audio_assets.partitions import track_batches
+from audio_assets.partitions import BatchConfig, track_batches
 from audio_assets.tracks import track_log_mel
 from audio_assets.warehouse import PUBLISHED, RECORD, Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
@@ -41,6 +42,7 @@ def clap_embeddings(
     analysis_pool: AnalysisPool,
     clap_model: ClapModel,
     progress: dg.ResourceParam[Progress],
+    config: BatchConfig,
 ) -> dg.MaterializeResult[None]:
     """Raw CLAP audio embedding of each track of the batch: 512 numbers, unit length.
 
@@ -62,10 +64,13 @@ def clap_embeddings(
 
     tracks = warehouse.live_tracks_of(batch)
     version = ("settings_version", settings.version)
-    summary = complete_batch(warehouse.record, "clap_embeddings", batch, tracks, version, compute)
+    summary = complete_batch(
+        warehouse.record, "clap_embeddings", batch, tracks, version, compute, config.anew
+    )
     return dg.MaterializeResult(
         metadata={
             **batch_metadata(summary, PUBLISHED["clap_embeddings"][1]),
+            **written(warehouse.record, "clap_embeddings", batch),
             "model": f"{settings.model_id}@{settings.revision}",
             "settings_version": settings.version,
         }
@@ -110,7 +115,8 @@ def clap_embeddings_normalized(
     Only rows of live tracks, made with the model and windowing in force, go into it.
     """
     settings = clap_model.settings()
-    made_of = inputs_digest(warehouse.record, NORMALIZED)
+    made_of = inputs_digest(warehouse.record, INPUTS[NORMALIZED])
+    require_proven(context.instance, warehouse.record, [EMBEDDINGS])
     centring = normalise_corpus(warehouse.record, warehouse.live_tracks(), settings)
     if centring.left_out:
         context.log.warning(f"no direction once centred, left out: {', '.join(centring.left_out[:20])}")
@@ -118,6 +124,7 @@ def clap_embeddings_normalized(
         metadata={
             "dagster/row_count": centring.after.n_samples,
             BUILT_OF: made_of,
+            **written(warehouse.record, NORMALIZED),
             "tracks_left_out": len(centring.left_out),
             "settings_version": settings.version,
             **_spread(centring),

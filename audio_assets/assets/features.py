@@ -8,9 +8,10 @@ import dagster as dg
 from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema
 from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSION
+from audio_assets.gate import written
 from audio_assets.library import Entry
 from audio_assets.outstanding import FEATURE_VERSION
-from audio_assets.partitions import track_batches
+from audio_assets.partitions import BatchConfig, track_batches
 from audio_assets.tracks import track_features
 from audio_assets.warehouse import PUBLISHED, Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
@@ -35,6 +36,7 @@ def audio_features(
     warehouse: Warehouse,
     analysis_pool: AnalysisPool,
     progress: dg.ResourceParam[Progress],
+    config: BatchConfig,
 ) -> dg.MaterializeResult[None]:
     """56 rhythm, spectral and tonal features of each track of the batch (librosa and essentia).
 
@@ -54,5 +56,12 @@ def audio_features(
                 advance()
 
     tracks = warehouse.live_tracks_of(batch)
-    summary = complete_batch(warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute)
-    return dg.MaterializeResult(metadata=batch_metadata(summary, PUBLISHED["audio_features"][1]))
+    summary = complete_batch(
+        warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute, config.anew
+    )
+    return dg.MaterializeResult(
+        metadata={
+            **batch_metadata(summary, PUBLISHED["audio_features"][1]),
+            **written(warehouse.record, "audio_features", batch),
+        }
+    )

@@ -7,7 +7,8 @@ from audio_assets.assets.features import audio_features
 from audio_assets.assets.manifest import track_manifest
 from audio_assets.assets.reporting import OWNERS, counts_table, rounded
 from audio_assets.assets.retrieval import retrieval_index
-from audio_assets.builds import BUILT_OF, EXPORTS, TABLES, inputs_digest
+from audio_assets.builds import BUILT_OF, RETRIEVAL, inputs_digest
+from audio_assets.gate import BATCHED, require_proven
 from audio_assets.warehouse import LINK_NAME, export_notebook_files
 from resources.warehouse import Warehouse
 
@@ -25,7 +26,8 @@ def warehouse_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     Whoever has the former generation open keeps reading it. After `audio-assets rollback` readers stay with
     the generation chosen there, and this one waits beside it.
     """
-    made_of = inputs_digest(warehouse.record, TABLES)
+    made_of = inputs_digest(warehouse.record)
+    require_proven(context.instance, warehouse.record, (*BATCHED, *RETRIEVAL))
     publication = warehouse.publish()
     if publication.held_at:
         context.log.warning(
@@ -53,10 +55,11 @@ def warehouse_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     owners=OWNERS,
     code_version="1",
 )
-def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
-    """The feature table as CSV, and embeddings and index as NPZ, in manifest order."""
-    made_of = inputs_digest(warehouse.record, EXPORTS)
-    rows = export_notebook_files(warehouse.record, warehouse.exports_path)
+def notebook_exports(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    """The feature table as CSV, and embeddings and index as NPZ, in manifest order; switched in at once."""
+    made_of = inputs_digest(warehouse.record)
+    require_proven(context.instance, warehouse.record, (*BATCHED, *RETRIEVAL))
+    rows = export_notebook_files(warehouse.record, warehouse.path)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(warehouse.exports_path)),

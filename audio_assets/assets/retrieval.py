@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
 from audio_assets.assets.reporting import OWNERS, column_schema, preview, rounded
-from audio_assets.builds import BUILT_OF, INDEX, inputs_digest
+from audio_assets.builds import BUILT_OF, INDEX, INPUTS, NORMALIZED, inputs_digest
 from audio_assets.corpus import IndexInfo, index_corpus, vectors_of
 from audio_assets.embeddings import hubness, mean_text
+from audio_assets.gate import require_proven, written
 from audio_assets.warehouse import PUBLISHED, RECORD
 from resources.clap_model import ClapModel, ModelUnhealthyError
 from resources.warehouse import Warehouse
@@ -32,7 +33,8 @@ def retrieval_index(
 
     The mean of texts is stored beside it, unless the model looks untrained: no text is compared with it then.
     """
-    made_of = inputs_digest(warehouse.record, INDEX)
+    made_of = inputs_digest(warehouse.record, INPUTS[INDEX])
+    require_proven(context.instance, warehouse.record, [NORMALIZED])
     info = index_corpus(warehouse.record, clap_model.settings(), _text_mean(context, clap_model))
     table = warehouse.record.read("retrieval_index")
     assert table is not None
@@ -40,6 +42,7 @@ def retrieval_index(
         metadata={
             "dagster/row_count": table.num_rows,
             BUILT_OF: made_of,
+            **written(warehouse.record, INDEX),
             "mean_prompt_cosine": rounded(clap_model.health().mean_prompt_cosine),
             "mean_signal_cosine": rounded(clap_model.health().mean_signal_cosine),
             **(_figures(info, table) if info else {}),

@@ -175,7 +175,9 @@ class Record:
         for name in RECORD:
             path = self.root / name / "schema.parquet" if name in _BATCHED else self.path(name)
             # A column that is new here is NULL in older batches, but some file must have it.
-            is_old = name in _BATCHED and path.exists() and not pq.read_schema(path).equals(arrow_schema(name))
+            is_old = (
+                name in _BATCHED and path.exists() and not pq.read_schema(path).equals(arrow_schema(name))
+            )
             if name not in _VERSIONED and (is_old or not path.exists()):
                 _write_empty(name, path)
         if self.version_in_force() is None:
