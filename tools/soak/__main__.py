@@ -31,10 +31,11 @@ _FIRST_TRACKS = 14
 _BUSY_S = (50.0, 110.0)
 #: Edits have stopped, and processes are killed still: most of the work is done then.
 _SHOOTING_S = (0.0, 120.0)
-_QUIET_WITHIN_S = 900.0
+_QUIET_WITHIN_S = 1800.0
 _COMMAND_WITHIN_S = 600.0
 _MOST_COMMANDS = 2
 _TICK_S = 0.25
+_POLL_S = 2.0
 _EDIT_EVERY_S = 2.0
 _SHOT_EVERY_S = 25.0
 _COMMAND_EVERY_S = 12.0
@@ -162,19 +163,20 @@ class Soak:
         started_s = time.monotonic()
         shooting_until_s = started_s + float(self._rng.uniform(*_SHOOTING_S))
         reason: str | None = "copies or commands go on"
-        said = ""
+        said, poll_s = "", started_s
         while reason is not None and time.monotonic() - started_s < _QUIET_WITHIN_S:
             time.sleep(_TICK_S)
             self._tend()
             if time.monotonic() < shooting_until_s:
                 self._maybe_shoot()
-            if not self._library.is_still or self._site.commands:
+            if not self._library.is_still or self._site.commands or time.monotonic() < poll_s:
                 continue
+            poll_s = time.monotonic() + _POLL_S
             reason = self._site.unquiet(self._instance)
             if reason and reason != said:
                 self._say(f"waiting: {reason}")
                 said = reason
-            if reason and "outstanding" in reason and self._site.has_given_up():
+            if reason and "outstanding" in reason and self._site.has_given_up(self._instance):
                 self._command("retry")
         waited_s = time.monotonic() - started_s
         self.tally.longest_wait_s = max(waited_s, self.tally.longest_wait_s)
@@ -212,7 +214,7 @@ class Soak:
             yield f"warehouse.duckdb is {(data / LINK_NAME).readlink()}, not {wanted}"
 
     def _leftovers(self) -> Iterator[str]:
-        for pattern in (".tmp-*", "record/**/.tmp-*", "exports/**/.tmp-*", "record/**/journal-*"):
+        for pattern in (".tmp-*", "record/**/.tmp-*", "exports*/**/.tmp-*", "record/**/journal-*"):
             for path in self._site.data.glob(pattern):
                 yield f"left over after maintenance: {path}"
 

@@ -229,10 +229,11 @@ def _same(
 
 def _vectors(where: str, found: Vectors, wanted: Vectors, tolerance: float) -> Iterator[str]:
     yield from _keys(where, set(found), set(wanted))
-    for song_id in sorted(set(found) & set(wanted)):
-        error = float(np.abs(found[song_id].astype(np.float64) - wanted[song_id]).max())
-        if not error <= tolerance:
-            yield f"{where}: {song_id} is off by {error:.3g}"
+    both = sorted(set(found) & set(wanted))
+    errors = [float(np.abs(found[song_id].astype(np.float64) - wanted[song_id]).max()) for song_id in both]
+    off = [(error, song_id) for error, song_id in zip(errors, both, strict=True) if not error <= tolerance]
+    if off:
+        yield f"{where}: {len(off)} of {len(both)} are off, by {max(off)[0]:.3g} at most ({max(off)[1]})"
 
 
 def _close(where: str, found: npt.NDArray[Any], wanted: npt.NDArray[np.float64]) -> Iterator[str]:

@@ -134,22 +134,25 @@ def _files(data: Path) -> Iterator[str]:
         ids = table["song_id"].to_pylist()
         if len(set(ids)) != len(ids):
             yield f"{path} has an id twice"
-    yield from _exports(data / "exports")
+    if (data / "exports").exists():
+        yield from _exports((data / "exports").resolve(strict=True))
 
 
 def _exports(folder: Path) -> Iterator[str]:
-    for path in (folder / "embeddings").glob("*.npz"):
+    found = {}
+    for path in sorted((folder / "embeddings").glob("*.npz")):
         with np.load(path, allow_pickle=False) as file:
             ids, vectors = file["track_ids"].tolist(), file["embeddings"]
         if len(set(ids)) != len(ids) or vectors.shape != (len(ids), 512):
             yield f"{path} has {len(ids)} ids, {len(set(ids))} of them different, and {vectors.shape}"
-    table = folder / "merge_audio_features.csv"
-    if table.exists():
-        with table.open(newline="", encoding="utf-8") as text:
-            rows = list(csv.reader(text))
-        ids = [row[0] for row in rows]
-        if {len(row) for row in rows} != {57} or len(set(ids)) != len(ids):
-            yield f"{table} is torn or has an id twice"
+        found[path.name] = (ids, vectors)
+    index, normalised = found["clap_index.npz"], found["clap_embeddings_normalized.npz"]
+    if index[0] != normalised[0] or not np.array_equal(index[1], normalised[1]):
+        yield f"{folder}: the index is not the normalised table"
+    with (folder / "merge_audio_features.csv").open(newline="", encoding="utf-8") as text:
+        rows = list(csv.reader(text))
+    if {len(row) for row in rows} != {57} or len({row[0] for row in rows}) != len(rows):
+        yield f"{folder}: the feature table is torn or has an id twice"
 
 
 if __name__ == "__main__":

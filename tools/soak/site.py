@@ -12,9 +12,9 @@ import dagster as dg
 
 from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import something_runs
-from audio_assets.builds import LIBRARY_SIGNATURE, approved_metadata, due
+from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
-from audio_assets.gate import failing
+from audio_assets.gate import describe, unproven
 from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
 from resources.track_library import TrackLibrary
@@ -149,21 +149,21 @@ class Site:
         listing = TrackLibrary(root=str(self.library)).listing(SETTLE_S)
         if listing.settling:
             return "files settle"
-        if listing.signature != approved_metadata(instance, "track_manifest", LIBRARY_SIGNATURE):
+        if listing.signature != approved_metadata(instance, MANIFEST, LIBRARY_SIGNATURE):
             return "the library has not been looked at"
         if something_runs(instance):
             return "runs go on"
-        if failed := failing(instance):
-            return f"a check failed: {failed}"
-        if work := outstanding(self.warehouse, self.model).work:
+        if parts := unproven(instance, self.warehouse.record):
+            return f"not proven: {describe(parts)}"
+        if work := outstanding(instance, self.warehouse, self.model).work:
             return f"outstanding: {[(item.table, item.batch, len(item.tracks)) for item in work]}"
-        if tables := due(instance, self.warehouse.record):
+        if tables := due(instance, self.warehouse):
             return f"to rebuild: {tables}"
         return None
 
-    def has_given_up(self) -> bool:
+    def has_given_up(self, instance: dg.DagsterInstance) -> bool:
         """Whether the automation will not try some work again by itself."""
-        work = outstanding(self.warehouse, self.model).work
+        work = outstanding(instance, self.warehouse, self.model).work
         return bool(Attempts(self.data, MOST_ATTEMPTS).given_up(work))
 
     def close(self) -> None:
