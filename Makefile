@@ -24,7 +24,6 @@ SEED       ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-BENCH_INSTALLED := $(VENV)/.bench-installed
 
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
@@ -50,7 +49,7 @@ check: $(INSTALLED)
 bench-embeddings: $(INSTALLED)
 	$(BIN)/python benchmarks/embeddings.py $(if $(MUSIC),"$(MUSIC)") --work $(DATA)/bench --rounds $(ROUNDS)
 
-bench-features: $(BENCH_INSTALLED)
+bench-features: $(INSTALLED)
 	$(BIN)/python benchmarks/features.py $(if $(MUSIC),--music "$(MUSIC)") --rounds $(ROUNDS)
 
 feature-agreement: $(INSTALLED)
@@ -67,10 +66,6 @@ $(INSTALLED): pyproject.toml requirements.lock
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
-
-$(BENCH_INSTALLED): $(INSTALLED)
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	touch $@
 
 # Resolves pyproject.toml anew. A local version such as +cpu is of this machine only, so it is cut off.

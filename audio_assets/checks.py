@@ -1,15 +1,19 @@
 """Asset checks: what must be true of a table before anything is built on it.
 
 A check marked blocking stops the run before the assets downstream. Checks read the record, as it lies on
-disk, and not what the asset remembers. Their names are constants, so that a rename is a decision.
+disk, and not what the asset remembers. Their names are constants, so that a rename is a decision. One that
+fails names the tracks, the first few in its description and the rest in its metadata, and says what to do.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
+from typing import Any
 
 import dagster as dg
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,8 +26,16 @@ from audio_assets.assets import (
     track_manifest,
     warehouse_tables,
 )
+from audio_assets.assets.reporting import rows_table
 from audio_assets.corpus import Corpus, index_info, load_index, raw_corpus, vectors_of
-from audio_assets.embeddings import SanityRecord, audio_cone, hubness, pool_windows, sanity_record
+from audio_assets.embeddings import (
+    ZERO_NORM_LIMIT,
+    SanityRecord,
+    audio_cone,
+    hubness,
+    pool_windows,
+    sanity_record,
+)
 from audio_assets.failures import TrackFailure
 from audio_assets.features import FEATURES
 from audio_assets.partitions import track_batches
@@ -43,6 +55,11 @@ from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 _SHOWN = 10
+_LISTED = 200
+_AGAIN = "Materialise {} again; if it stays, look at the run's log and report it as an error of this program."
+_BATCH_AGAIN = _AGAIN.format("the batch")
+_NORMALISE_AGAIN = _AGAIN.format("clap_embeddings_normalized and retrieval_index")
+_PUBLISH_AGAIN = "Materialise warehouse_tables and notebook_exports again."
 _UNIT_TOLERANCE = 1e-5
 _MEAN_TOLERANCE = 1e-6
 _SELF_TOLERANCE = 1e-6
@@ -72,15 +89,28 @@ _TRACKS_FOR_HUBNESS = 100
 _DRIFT_LIMIT = 0.1
 
 
-def _result(problems: Iterable[str], **metadata: object) -> dg.AssetCheckResult:
-    """Pass where there are no problems; say in either case what was looked at."""
+def _result(
+    problems: Iterable[str],
+    *,
+    do: str = "",
+    tracks: Iterable[str] = (),
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    **metadata: object,
+) -> dg.AssetCheckResult:
+    """Pass where there are no problems; else say what to do, and to which tracks.
+
+    What was looked at is told in either case.
+    """
     found = list(problems)
     known = {name: value for name, value in metadata.items() if value is not None}
     summary = ", ".join(f"{name}: {value}" for name, value in known.items() if isinstance(value, int))
+    listed = [{"song_id": song_id} for song_id in sorted(set(tracks))[:_LISTED]]
+    shown: dict[str, Any] = {**known, **({"wrong_tracks": rows_table(["song_id"], listed)} if listed else {})}
     return dg.AssetCheckResult(
         passed=not found,
-        description="; ".join(found) or summary or None,
-        metadata=known,  # type: ignore[arg-type]
+        severity=severity,
+        description=f"{'; '.join(found)}. {do}" if found else summary or None,
+        metadata=shown,
     )
 
 
@@ -88,6 +118,10 @@ def _shown(ids: Iterable[str]) -> str:
     listed = sorted(ids)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
+
+
+def _repeated_ids(ids: Iterable[str]) -> list[str]:
+    return [song_id for song_id, count in Counter(ids).items() if count > 1]
 
 
 def _rows(warehouse: Warehouse, name: str, batch: str | None = None) -> pa.Table:
@@ -108,12 +142,16 @@ def _succeeded(table: pa.Table) -> pa.Table:
 def manifest_ids_unique(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Every track has one id, and each id one track."""
     ids = [entry.song_id for entry in warehouse.ledger()]
-    problems = []
-    if len(set(ids)) != len(ids):
-        problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
+    twice = _repeated_ids(ids)
+    problems = [f"{len(twice)} ids occur twice: {_shown(twice)}"] if twice else []
     if any(not song_id.strip() for song_id in ids):
         problems.append("an id is blank")
-    return _result(problems, tracks=len(ids))
+    return _result(
+        problems,
+        do="Give every track of the manifest an id of its own, and materialise track_manifest again.",
+        tracks=twice,
+        rows=len(ids),
+    )
 
 
 @dg.asset_check(asset=track_manifest)
@@ -122,13 +160,15 @@ def manifest_tracks_available(warehouse: Warehouse) -> dg.AssetCheckResult:
     ledger = [entry for entry in warehouse.ledger() if entry.status != "removed"]
     lost = [entry.song_id for entry in ledger if entry.status != "live"]
     live = len(ledger) - len(lost)
-    return dg.AssetCheckResult(
-        passed=not lost and live > 0,
+    problems = [f"{len(lost)} of {len(ledger)} tracks cannot be analysed: {_shown(lost)}"] if lost else []
+    return _result(
+        problems if live or lost else ["the library has no track"],
+        do="failed_tracks of the materialisation says why. Mend or remove the files, or their rows of the "
+        "manifest; until then they are left out, and listed in track_failures.",
+        tracks=lost,
         severity=dg.AssetCheckSeverity.WARN if live else dg.AssetCheckSeverity.ERROR,
-        description=f"{len(lost)} of {len(ledger)} tracks cannot be analysed: {_shown(lost)}"
-        if lost
-        else None,
-        metadata={"live": live, "unavailable": len(lost)},
+        live=live,
+        unavailable=len(lost),
     )
 
 
@@ -140,16 +180,20 @@ def _completeness(warehouse: Warehouse, name: str, batch: str) -> dg.AssetCheckR
     ids = rows["song_id"].to_pylist()
     found = set(zip(ids, rows["content_sha256"].to_pylist(), strict=True))
     live = {(track.song_id, track.content_sha256) for track in warehouse.live_tracks_of(batch)}
+    twice = _repeated_ids(ids)
+    lost = {song_id for song_id, _ in live - found}
+    extra = set(ids) - {song_id for song_id, _ in live}
     problems = []
-    if len(set(ids)) != len(ids):
-        problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
-    if missing := live - found:
-        lost = (song_id for song_id, _ in missing)
+    if twice:
+        problems.append(f"{len(twice)} ids occur twice: {_shown(twice)}")
+    if lost:
         problems.append(f"neither a row nor a recorded failure for {_shown(lost)}, as their files are now")
-    if extra := set(ids) - {song_id for song_id, _ in live}:
+    if extra:
         problems.append(f"rows of tracks that are not live: {_shown(extra)}")
     failed = rows["failure_code"].drop_null()
-    return _result(problems, live=len(live), failed=len(failed))
+    return _result(
+        problems, do=_BATCH_AGAIN, tracks={*twice, *lost, *extra}, live=len(live), failed=len(failed)
+    )
 
 
 def _something_analysed(warehouse: Warehouse, name: str, batch: str) -> dg.AssetCheckResult:
@@ -158,10 +202,14 @@ def _something_analysed(warehouse: Warehouse, name: str, batch: str) -> dg.Asset
     problems = []
     if rows.num_rows and not analysed:
         reasons = sorted(set(rows["failure_code"].to_pylist()))
-        problems.append(
-            f"none of {rows.num_rows} tracks could be analysed ({', '.join(reasons)}); see track_failures"
-        )
-    return _result(problems, analysed=analysed, failed=rows.num_rows - analysed)
+        problems.append(f"none of {rows.num_rows} tracks could be analysed ({', '.join(reasons)})")
+    return _result(
+        problems,
+        do="failed_tracks of the materialisation says why of each. Mend the cause, then 'audio-assets retry "
+        "--failed' analyses them again.",
+        analysed=analysed,
+        failed=rows.num_rows - analysed,
+    )
 
 
 @dg.asset_check(asset=audio_features, blocking=True, partitions_def=track_batches)
@@ -180,26 +228,37 @@ def features_analysed(context: dg.AssetCheckExecutionContext, warehouse: Warehou
 def features_finite(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """No feature is NaN or infinite."""
     rows = _succeeded(_rows(warehouse, "audio_features", context.partition_key))
-    problems = []
+    wrong = {}
     for feature in FEATURES:
-        values = rows[feature.name].drop_null().to_numpy()
-        if bad := int(np.sum(~np.isfinite(values))):
-            problems.append(f"{feature.name} is not finite in {bad} rows")
-    return _result(problems, rows=rows.num_rows)
+        values = rows[feature.name].fill_null(0).to_numpy()
+        wrong[f"{feature.name} is not finite"] = ~np.isfinite(values)
+    return _feature_result(rows, wrong)
 
 
 @dg.asset_check(asset=audio_features, blocking=True, partitions_def=track_batches)
 def features_in_range(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """No feature leaves the range that its definition allows."""
     rows = _succeeded(_rows(warehouse, "audio_features", context.partition_key))
-    problems = []
+    wrong = {}
     for feature in FEATURES:
-        values = rows[feature.name].drop_null().to_numpy()
+        values = rows[feature.name].to_numpy()  # NULL is NaN here, which is on neither side of a limit
         low = -np.inf if feature.lower is None else feature.lower
         high = np.inf if feature.upper is None else feature.upper
-        if bad := int(np.sum((values < low) | (values > high))):
-            problems.append(f"{feature.name} is outside [{feature.lower}, {feature.upper}] in {bad} rows")
-    return _result(problems, rows=rows.num_rows)
+        limits = f"[{feature.lower}, {feature.upper}]"
+        wrong[f"{feature.name} is outside {limits}"] = (values < low) | (values > high)
+    return _feature_result(rows, wrong)
+
+
+def _feature_result(rows: pa.Table, wrong: dict[str, npt.NDArray[np.bool_]]) -> dg.AssetCheckResult:
+    """Judge features by masks of the rows that are wrong, by what is wrong with them."""
+    ids = np.array(rows["song_id"].to_pylist(), dtype=np.str_)
+    found = {problem: ids[mask].tolist() for problem, mask in wrong.items() if mask.any()}
+    return _result(
+        [f"{problem} in {len(tracks)} rows ({_shown(tracks)})" for problem, tracks in found.items()],
+        do=_BATCH_AGAIN,
+        tracks=(song_id for tracks in found.values() for song_id in tracks),
+        rows=rows.num_rows,
+    )
 
 
 @dg.asset_check(asset=audio_features, partitions_def=track_batches)
@@ -209,11 +268,14 @@ def durations_agree(context: dg.AssetCheckExecutionContext, warehouse: Warehouse
     declared_s, decoded_s = (rows[f"{kind}_duration_s"].to_numpy() for kind in ("declared", "decoded"))
     off = np.abs(decoded_s - declared_s) > _DURATION_TOLERANCE_S  # NaN, declared by no file, is not
     ids = [song_id for song_id, is_off in zip(rows["song_id"].to_pylist(), off, strict=True) if is_off]
-    return dg.AssetCheckResult(
-        passed=not ids,
+    return _result(
+        [f"decoded to another length than declared: {_shown(ids)}"] if ids else [],
+        do="Listen to their ends: a file that stops early is damaged, so fetch or encode it anew. If only "
+        "its header is wrong the numbers are right.",
+        tracks=ids,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"decoded to another length than declared: {_shown(ids)}" if ids else None,
-        metadata={"declared": int(np.sum(np.isfinite(declared_s))), "disagreeing": len(ids)},
+        declared=int(np.sum(np.isfinite(declared_s))),
+        disagreeing=len(ids),
     )
 
 
@@ -233,24 +295,29 @@ def embeddings_analysed(context: dg.AssetCheckExecutionContext, warehouse: Wareh
 def embeddings_valid(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """No vector holds NaN or infinity or has zero length; all have 512 dimensions and unit length."""
     rows = _succeeded(_rows(warehouse, "clap_embeddings", context.partition_key))
-    return _vector_result(rows)
+    return _vector_result(rows, _BATCH_AGAIN)
 
 
-def _vector_result(rows: pa.Table) -> dg.AssetCheckResult:
+def _vector_result(rows: pa.Table, do: str) -> dg.AssetCheckResult:
+    ids = np.array(rows["song_id"].to_pylist(), dtype=np.str_)
     if rows["embedding"].null_count:
-        return _result([f"{rows['embedding'].null_count} rows have no vector"])
+        without = ids[rows["embedding"].is_null().to_numpy()].tolist()
+        return _result([f"no vector for {_shown(without)}"], do=do, tracks=without)
     vectors = vectors_of(rows)
-    sanity = sanity_record(vectors)
-    problems = []
-    if sanity.has_nan or sanity.has_inf:
-        bad = np.array(rows["song_id"].to_pylist())[~np.isfinite(vectors).all(axis=1)]
-        problems.append(f"NaN or infinity in {_shown(bad.tolist())}")
-    if sanity.has_zero_norm:
-        problems.append("a vector has zero length")
-    off = np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1)
-    if not problems and np.any(off > _UNIT_TOLERANCE):
-        problems.append(f"a vector's length is off 1 by {off.max():.2e}")
-    return _result(problems, **asdict(sanity))
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    finite, off = np.isfinite(vectors).all(axis=1), np.abs(lengths - 1)
+    faults = {
+        "NaN or infinity in": ~finite,
+        "zero length of": lengths <= ZERO_NORM_LIMIT,
+        "length is off 1 in": finite & (lengths > ZERO_NORM_LIMIT) & (off > _UNIT_TOLERANCE),
+    }
+    wrong = {fault: ids[mask].tolist() for fault, mask in faults.items() if mask.any()}
+    return _result(
+        [f"{fault} {_shown(tracks)}" for fault, tracks in wrong.items()],
+        do=do,
+        tracks=(song_id for tracks in wrong.values() for song_id in tracks),
+        **asdict(sanity_record(vectors)),
+    )
 
 
 @dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
@@ -291,7 +358,8 @@ def embeddings_repeatable(
                 continue
             off[track.song_id] = float(1 - again.astype(np.float64) @ stored[track.song_id])
     if without_vector:
-        return _result([f"embedded again, there is no vector: {text}" for text in without_vector])
+        problems = [f"embedded again, there is no vector: {text}" for text in without_vector]
+        return _result(problems, do=_BATCH_AGAIN)
     return _repeat_result(off, unread)
 
 
@@ -299,7 +367,11 @@ def _repeat_result(off: dict[str, float], unread: list[str]) -> dg.AssetCheckRes
     """Judge by the track whose two vectors differ most; one that could not be read again is no difference."""
     worst = max(off.values(), default=0.0)
     differing = [song_id for song_id, difference in off.items() if not difference <= _REPEAT_TOLERANCE]
-    problem = f"embedded again, {_shown(differing)} differ from the record by up to 1 - cosine = {worst:.1e}"
+    problem = (
+        f"embedded again, {_shown(differing)} differ from the record by up to 1 - cosine = {worst:.1e}. "
+        "Above 1e-3 it is of another model or sound: materialise the batch again. Below, another kind of "
+        "machine made it, and nothing is wrong but the last digits."
+    )
     return dg.AssetCheckResult(
         passed=not differing,
         severity=dg.AssetCheckSeverity.WARN if worst <= _REPEAT_LIMIT else dg.AssetCheckSeverity.ERROR,
@@ -349,7 +421,7 @@ def _read_raw(data_dir: str, _seen: frozenset[tuple[str | int, ...]], settings_v
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
 def normalized_valid(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No NaN, infinity or zero length; 512 dimensions; every vector of unit length."""
-    return _vector_result(_succeeded(_rows(warehouse, "clap_embeddings_normalized")))
+    return _vector_result(_succeeded(_rows(warehouse, "clap_embeddings_normalized")), _NORMALISE_AGAIN)
 
 
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
@@ -358,23 +430,28 @@ def normalized_complete(warehouse: Warehouse, clap_model: ClapModel) -> dg.Asset
     rows = _rows(warehouse, "clap_embeddings_normalized")
     ids = rows["song_id"].to_pylist()
     expected = _raw(warehouse, clap_model).corpus.track_ids
-    problems = []
-    if len(set(ids)) != len(ids):
-        problems.append(f"{len(ids) - len(set(ids))} ids occur twice")
-    if difference := set(ids) ^ set(expected):
+    twice, difference = _repeated_ids(ids), set(ids) ^ set(expected)
+    problems = [f"{len(twice)} ids occur twice: {_shown(twice)}"] if twice else []
+    if difference:
         problems.append(f"differs from the embedded live tracks in {_shown(difference)}")
-    return _result(problems, rows=len(ids), left_out=len(rows["failure_code"].drop_null()))
+    return _result(
+        problems,
+        do=_NORMALISE_AGAIN,
+        tracks={*twice, *difference},
+        rows=len(ids),
+        left_out=len(rows["failure_code"].drop_null()),
+    )
 
 
 @dg.asset_check(asset=clap_embeddings_normalized)
 def normalized_searchable(warehouse: Warehouse) -> dg.AssetCheckResult:
     """At least one track has a direction once centred, so that there is something to search."""
     tracks = _succeeded(_rows(warehouse, "clap_embeddings_normalized")).num_rows
-    return dg.AssetCheckResult(
-        passed=tracks > 0,
+    return _result(
+        [] if tracks else ["nothing to search: a library needs at least two different tracks"],
+        do="Materialise clap_embeddings of the batches first, or add music.",
         severity=dg.AssetCheckSeverity.WARN,
-        description=None if tracks else "nothing to search: a library needs at least two different tracks",
-        metadata={"tracks": tracks},
+        rows=tracks,
     )
 
 
@@ -393,6 +470,7 @@ def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.Ass
             )
     return _result(
         problems,
+        do=_NORMALISE_AGAIN,
         mean_pairwise_cosine_raw=before.mean_pairwise_cosine,
         std_pairwise_cosine_raw=before.std_pairwise_cosine,
         effective_rank_raw=before.effective_rank,
@@ -425,13 +503,16 @@ def index_covers_normalized(warehouse: Warehouse) -> dg.AssetCheckResult:
     """The index holds exactly the normalised tracks, each with its vector."""
     normalised = _by_id(_succeeded(_rows(warehouse, "clap_embeddings_normalized")))
     index = _by_id(_rows(warehouse, "retrieval_index"))
-    problems = []
-    if index["song_id"].to_pylist() != normalised["song_id"].to_pylist():
-        difference = set(index["song_id"].to_pylist()) ^ set(normalised["song_id"].to_pylist())
-        problems.append(f"index and normalised table differ in {_shown(difference) or 'repeated ids'}")
+    ids = index["song_id"].to_pylist()
+    problems, wrong = [], set()
+    if ids != normalised["song_id"].to_pylist():
+        wrong = set(ids) ^ set(normalised["song_id"].to_pylist())
+        problems.append(f"index and normalised table differ in {_shown(wrong) or 'repeated ids'}")
     elif not np.array_equal(vectors_of(index), vectors_of(normalised)):
-        problems.append("the index holds other vectors than the normalised table")
-    return _result(problems, tracks=index.num_rows)
+        differs = np.any(vectors_of(index) != vectors_of(normalised), axis=1)
+        wrong = {song_id for song_id, is_wrong in zip(ids, differs, strict=True) if is_wrong}
+        problems.append(f"the index holds other vectors than the normalised table: {_shown(wrong)}")
+    return _result(problems, do=_NORMALISE_AGAIN, tracks=wrong, rows=len(ids))
 
 
 def _by_id(table: pa.Table) -> pa.Table:
@@ -443,11 +524,11 @@ def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.As
     """The mean stored with the index is that of the raw vectors."""
     index = load_index(warehouse.record)
     if index is None:
-        return _result([], tracks=0)
+        return _result([], rows=0)
     raw = _raw(warehouse, clap_model).corpus
     off = float(np.abs(index.mean - raw.vectors.mean(axis=0, dtype=np.float64)).max())
     problems = [f"the stored mean is off the raw mean by {off:.2e}"] if not off <= _MEAN_TOLERANCE else []
-    return _result(problems, largest_difference=off)
+    return _result(problems, do=_NORMALISE_AGAIN, largest_difference=off)
 
 
 @dg.asset_check(asset=retrieval_index, blocking=True)
@@ -469,7 +550,7 @@ def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg
         if raw.track_ids[row] not in found[first] and not first.all()
     ]
     problems = [f"do not find themselves at 1: {_shown(lost)}"] if lost else []
-    return _result(problems, queried=len(rows))
+    return _result(problems, do=_NORMALISE_AGAIN, tracks=lost, queried=len(rows))
 
 
 @dg.asset_check(asset=retrieval_index)
@@ -477,17 +558,18 @@ def index_without_hubs(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No few tracks are everybody's neighbour: the skewness of how often a track is among the ten nearest."""
     crowding = hubness(vectors_of(_rows(warehouse, "retrieval_index")))
     if crowding is None:
-        return _result([], tracks=0)
+        return _result([], rows=0)
     judged = crowding.n_samples >= _TRACKS_FOR_HUBNESS
     problem = (
         f"skewness {crowding.skewness:.2f} (limit {_HUBNESS_LIMIT}): one track is among the ten nearest of "
         f"{crowding.largest}, and {crowding.orphan_share:.0%} of the tracks are among nobody's"
     )
-    return dg.AssetCheckResult(
-        passed=not judged or crowding.skewness <= _HUBNESS_LIMIT,
+    return _result(
+        [problem] if judged and crowding.skewness > _HUBNESS_LIMIT else [],
+        do="Searches give these tracks too often. Look for many copies of one sound "
+        "(examples/sql/07_near_duplicates.sql) and at clap_model_healthy.",
         severity=dg.AssetCheckSeverity.WARN,
-        description=problem if judged and crowding.skewness > _HUBNESS_LIMIT else None,
-        metadata={f"hubness_{name}": value for name, value in asdict(crowding).items()},
+        **{f"hubness_{name}": value for name, value in asdict(crowding).items()},
     )
 
 
@@ -500,23 +582,20 @@ def index_mean_steady(warehouse: Warehouse) -> dg.AssetCheckResult:
     """
     info = index_info(warehouse.record)
     if info is None or info.drift is None:
-        return _result([], tracks=info.n_tracks if info else 0)
+        return _result([], tracks_now=info.n_tracks if info else 0)
     # The mean of n vectors scatters by 1/sqrt(n) of the spread.
     scatter = float(np.sqrt(1 / max(1, info.n_before) + 1 / max(1, info.n_tracks)))
     limit = max(_DRIFT_LIMIT, 2 * scatter)
     moved = info.drift.distance > limit
-    return dg.AssetCheckResult(
-        passed=not moved,
+    problem = f"the mean moved by {info.drift.distance:.3f} of the spread (limit {limit:.3f})"
+    return _result(
+        [problem] if moved else [],
+        do="Nothing is wrong here, but load exported vectors and means anew wherever copies are kept.",
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"the mean moved by {info.drift.distance:.3f} of the spread (limit {limit:.3f})"
-        if moved
-        else None,
-        metadata={
-            "mean_drift": info.drift.distance,
-            "mean_cosine_to_last": info.drift.cosine,
-            "tracks_before": info.n_before,
-            "tracks": info.n_tracks,
-        },
+        mean_drift=info.drift.distance,
+        mean_cosine_to_last=info.drift.cosine,
+        tracks_before=info.n_before,
+        tracks_now=info.n_tracks,
     )
 
 
@@ -530,7 +609,7 @@ def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
 
     newest = newest_generation(warehouse.path)
     if newest is None:
-        return _result(["nothing is published; materialise warehouse_tables"])
+        return _result(["nothing is published"], do=_PUBLISH_AGAIN)
     problems = []
     with (
         duckdb.connect(str(newest), read_only=True) as published,
@@ -539,8 +618,8 @@ def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
         for name in PUBLISHED:
             query = f"SELECT count(*), bit_xor(hash(t)) FROM {name} AS t"  # noqa: S608
             if published.execute(query).fetchone() != live.execute(query).fetchone():
-                problems.append(f"{name} differs from the record; publish again")
-    return _result(problems, tables=len(PUBLISHED))
+                problems.append(f"{name} differs from the record")
+    return _result(problems, do=_PUBLISH_AGAIN, tables=len(PUBLISHED))
 
 
 @dg.asset_check(asset=warehouse_tables)
@@ -553,8 +632,12 @@ def index_covers_library(warehouse: Warehouse) -> dg.AssetCheckResult:
         ).fetchall()
         row = connection.execute("SELECT count(*) FROM retrieval_index").fetchone()
     lost = [song_id for (song_id,) in rows]
-    problems = [f"not in the index: {_shown(lost)}; rebuild it"] if lost else []
-    return _result(problems, tracks=row[0] if row else 0)
+    return _result(
+        [f"not in the index: {_shown(lost)}"] if lost else [],
+        do="Materialise clap_embeddings_normalized and retrieval_index again.",
+        tracks=lost,
+        indexed=row[0] if row else 0,
+    )
 
 
 @dg.asset_check(asset=warehouse_tables)
@@ -566,9 +649,12 @@ def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     assert row is not None
     n_tracks, *distinct = row
     constant = [feature.name for feature, n in zip(FEATURES, distinct, strict=True) if n <= 1]
-    if n_tracks < _TRACKS_FOR_CONSTANT or not constant:
-        return _result([], tracks=n_tracks)
-    return _result([f"the same in all {n_tracks} tracks: {', '.join(constant)}"])
+    judged = n_tracks >= _TRACKS_FOR_CONSTANT and constant
+    return _result(
+        [f"the same in all {n_tracks} tracks: {', '.join(constant)}"] if judged else [],
+        do="Do not use these columns; report it as an error of this program.",
+        rows=n_tracks,
+    )
 
 
 @dg.asset_check(asset=warehouse_tables)
@@ -584,7 +670,13 @@ def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
     problems = []
     if total >= _TRACKS_FOR_ALL_KEYS and len(counts) < 12:
         problems.append(f"only {len(counts)} of 12 tonics occur in {total} tracks: {_shown(counts)}")
-    return _result(problems, tracks=total, tonics=len(counts), counts=counts)
+    return _result(
+        problems,
+        do="Unless the library is chosen by key, report it as an error of this program.",
+        rows=total,
+        tonics=len(counts),
+        counts=counts,
+    )
 
 
 @dg.asset_check(asset=notebook_exports)
@@ -598,7 +690,7 @@ def exports_load(warehouse: Warehouse) -> dg.AssetCheckResult:
             query = f"SELECT {columns} FROM {table} ORDER BY song_id"  # noqa: S608
             if not connection.sql(query).to_arrow_table().equals(exported_rows(folder / name)):
                 problems.append(f"{name} has other rows than {table}")
-    return _result(problems, files=len(EXPORTED_TABLES))
+    return _result(problems, do=_PUBLISH_AGAIN, files=len(EXPORTED_TABLES))
 
 
 CHECKS = (

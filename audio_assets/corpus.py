@@ -56,8 +56,10 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Centring:
-    """What centring did: the sanity of the vectors before and after, and the tracks it left out."""
+    """What centring did: the vectors before and after, their sanity, and the tracks it left out."""
 
+    raw: npt.NDArray[np.float32]
+    normalised: npt.NDArray[np.float32]
     before: SanityRecord
     after: SanityRecord
     left_out: list[str]
@@ -166,7 +168,8 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     if not raw.track_ids:
         empty = arrow_schema("clap_embeddings_normalized").empty_table()
         record.write("clap_embeddings_normalized", empty, version=record.new_version())
-        return Centring(sanity_record(raw.vectors), sanity_record(raw.vectors), [])
+        nothing = sanity_record(raw.vectors)
+        return Centring(raw.vectors, raw.vectors, nothing, nothing, [])
     _refuse_spoilt(raw)
     mean = _mean_of(raw.vectors)
     vectors, kept = centre_and_normalise(raw.vectors, mean)
@@ -175,7 +178,8 @@ def normalise_corpus(record: Record, live: Iterable[Entry], settings: EmbeddingS
     version = record.new_version()
     record.write("clap_embeddings_normalized", table, version=version, metadata=metadata)
     left_out = [song_id for song_id, keep in zip(raw.track_ids, kept.tolist(), strict=True) if not keep]
-    return Centring(sanity_record(raw.vectors), sanity_record(vectors[kept]), left_out)
+    normalised = vectors[kept]
+    return Centring(raw.vectors, normalised, sanity_record(raw.vectors), sanity_record(normalised), left_out)
 
 
 def index_corpus(

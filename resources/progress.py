@@ -7,6 +7,14 @@ from collections.abc import Callable
 _LOG_EVERY_S = 10.0
 
 
+def in_words(duration_s: float) -> str:
+    """Give a duration as a person would: 40 s, 12 min, 3 h 05 min."""
+    minutes = round(duration_s / 60)
+    if duration_s < 100:
+        return f"{duration_s:.0f} s"
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
 class Progress:
     """Logs tracks done, rate and time to go.
 
@@ -31,6 +39,7 @@ class Progress:
         callable
             To be called after each track.
         """
+        log.info(f"{label}: {total} tracks to do")
         started = last = time.monotonic()
         done = 0
 
@@ -41,6 +50,7 @@ class Progress:
             if now - last >= _LOG_EVERY_S or done == total:
                 last = now
                 rate = done / (now - started)
-                log.info(f"{label}: {done}/{total}, {rate:.2f} tracks/s, {(total - done) / rate:.0f} s to go")
+                to_go = in_words((total - done) / rate)
+                log.info(f"{label}: {done}/{total} ({done / total:.0%}), {rate:.2f} tracks/s, {to_go} to go")
 
         return advance

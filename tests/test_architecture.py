@@ -20,6 +20,8 @@ HEAVY = (
     "numba",
     "av",
     "soxr",
+    "matplotlib",
+    "PIL",
 )
 
 

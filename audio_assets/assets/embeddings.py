@@ -8,7 +8,15 @@ import dagster as dg
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema, preview, rounded
+from audio_assets.assets.reporting import (
+    OWNERS,
+    batch_metadata,
+    log_failures,
+    pictures,
+    published_table,
+    query,
+    rounded,
+)
 from audio_assets.builds import BUILT_OF, EMBEDDINGS, INPUTS, NORMALIZED, inputs_digest
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import FRAMES, MEL_BANDS, TrackVectors, pool_windows
@@ -16,8 +24,9 @@ from audio_assets.failures import TrackFailure
 from audio_assets.gate import require_proven, written
 from audio_assets.library import Entry
 from audio_assets.partitions import BatchConfig, track_batches
+from audio_assets.plots import cosine_histogram
 from audio_assets.tracks import track_log_mel
-from audio_assets.warehouse import PUBLISHED, RECORD, Outcome, complete_batch
+from audio_assets.warehouse import Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
@@ -33,7 +42,7 @@ from resources.warehouse import Warehouse
     owners=OWNERS,
     code_version="1",
     pool="clap",
-    metadata={"dagster/column_schema": column_schema(PUBLISHED["clap_embeddings"][1])},
+    metadata=published_table("clap_embeddings"),
 )
 def clap_embeddings(
     context: dg.AssetExecutionContext,
@@ -47,6 +56,12 @@ def clap_embeddings(
     """Raw CLAP audio embedding of each track of the batch: 512 numbers, unit length.
 
     Several 10-s windows spread over the track are embedded and averaged, always the same ones.
+
+    ```sql
+    SELECT model_id, precision, windowing, count(*) AS n_tracks FROM clap_embeddings GROUP BY ALL;
+
+    SELECT song_id, code, message FROM track_failures WHERE stage = 'embedding';
+    ```
     """
     batch = context.partition_key
     settings = clap_model.settings()
@@ -67,9 +82,10 @@ def clap_embeddings(
     summary = complete_batch(
         warehouse.record, "clap_embeddings", batch, tracks, version, compute, config.anew
     )
+    log_failures(context.log, summary)
     return dg.MaterializeResult(
         metadata={
-            **batch_metadata(summary, PUBLISHED["clap_embeddings"][1]),
+            **batch_metadata(summary, "clap_embeddings", batch, warehouse),
             **written(warehouse.record, "clap_embeddings", batch),
             "model": f"{settings.model_id}@{settings.revision}",
             "settings_version": settings.version,
@@ -105,7 +121,7 @@ def _outcome(
     kinds={"numpy", "parquet"},
     owners=OWNERS,
     code_version="1",
-    metadata={"dagster/column_schema": column_schema(PUBLISHED["clap_embeddings_normalized"][1])},
+    metadata=published_table("clap_embeddings_normalized"),
 )
 def clap_embeddings_normalized(
     context: dg.AssetExecutionContext, warehouse: Warehouse, clap_model: ClapModel
@@ -113,6 +129,12 @@ def clap_embeddings_normalized(
     """Embeddings minus the mean over all tracks, then each of unit length.
 
     Only rows of live tracks, made with the model and windowing in force, go into it.
+
+    ```sql
+    SELECT b.song_id, array_inner_product(a.embedding, b.embedding) AS cosine
+    FROM clap_embeddings_normalized AS a, clap_embeddings_normalized AS b
+    WHERE a.song_id = (SELECT min(song_id) FROM clap_embeddings_normalized) ORDER BY cosine DESC LIMIT 10;
+    ```
     """
     settings = clap_model.settings()
     made_of = inputs_digest(warehouse.record, INPUTS[NORMALIZED])
@@ -128,9 +150,18 @@ def clap_embeddings_normalized(
             "tracks_left_out": len(centring.left_out),
             "settings_version": settings.version,
             **_spread(centring),
-            "preview": preview(
-                warehouse.record.read("clap_embeddings_normalized"), RECORD["clap_embeddings_normalized"]
+            **pictures(
+                cosines=(
+                    cosine_histogram(centring.raw, centring.normalised),
+                    "Cosines of pairs of tracks, before and after centring",
+                )
             ),
+            "query": query(
+                warehouse.path,
+                "SELECT song_id, code, message FROM track_failures WHERE stage = 'normalisation'",
+                live=True,
+            ),
+            "file": dg.MetadataValue.path(str(warehouse.record.path("clap_embeddings_normalized"))),
         }
     )
 

@@ -4,8 +4,10 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 
 import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from audio_assets.assets.reporting import OWNERS, batch_metadata, column_schema
+from audio_assets.assets.reporting import OWNERS, batch_metadata, log_failures, published_table, rounded
 from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.gate import written
@@ -13,7 +15,7 @@ from audio_assets.library import Entry
 from audio_assets.outstanding import FEATURE_VERSION
 from audio_assets.partitions import BatchConfig, track_batches
 from audio_assets.tracks import track_features
-from audio_assets.warehouse import PUBLISHED, Outcome, complete_batch
+from audio_assets.warehouse import Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
@@ -28,7 +30,7 @@ from resources.warehouse import Warehouse
     owners=OWNERS,
     code_version=EXTRACTOR_VERSION,
     pool="cpu",
-    metadata={"dagster/column_schema": column_schema(PUBLISHED["audio_features"][1])},
+    metadata=published_table("audio_features"),
 )
 def audio_features(
     context: dg.AssetExecutionContext,
@@ -40,7 +42,15 @@ def audio_features(
 ) -> dg.MaterializeResult[None]:
     """56 rhythm, spectral and tonal features of each track of the batch (librosa and essentia).
 
-    A track that cannot be analysed has no row here; `track_failures` has it, with the reason.
+    A track that cannot be analysed has no row here; `track_failures` has it, with the reason. Tempi and keys
+    of the whole library are drawn on the page of `warehouse_tables`.
+
+    ```sql
+    SELECT song_id, round(tempo_bpm, 1) AS tempo_bpm, key_name(key_cos, key_sin, is_minor) AS key, audio_path
+    FROM audio_features JOIN manifest USING (song_id) ORDER BY tempo_bpm DESC LIMIT 20;
+
+    SELECT song_id, code, message FROM track_failures WHERE stage = 'features';
+    ```
     """
     batch = context.partition_key
     work = partial(track_features, library.root_path, library.limits)
@@ -59,9 +69,21 @@ def audio_features(
     summary = complete_batch(
         warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute, config.anew
     )
+    log_failures(context.log, summary)
     return dg.MaterializeResult(
         metadata={
-            **batch_metadata(summary, PUBLISHED["audio_features"][1]),
+            **batch_metadata(summary, "audio_features", batch, warehouse),
             **written(warehouse.record, "audio_features", batch),
+            **_music(summary.table),
         }
     )
+
+
+def _music(table: pa.Table) -> dict[str, float]:
+    """Numbers by which a batch that is not like the others is seen in the UI's plots."""
+    values = {
+        "tempo_bpm_median": pc.approximate_median(table["tempo_bpm"]).as_py(),
+        "minor_share": pc.mean(table["is_minor"]).as_py(),
+        "key_strength_median": pc.approximate_median(table["key_strength"]).as_py(),
+    }
+    return {name: rounded(value) for name, value in values.items() if value is not None}

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from audio_assets.assets.reporting import OWNERS, column_schema, counts_table, preview
+from audio_assets.assets.reporting import OWNERS, counts_table, preview, published_table, query, rows_table
 from audio_assets.builds import LIBRARY_SIGNATURE
 from audio_assets.intake import take_in
 from audio_assets.partitions import register_batches
@@ -30,7 +30,7 @@ class ManifestConfig(dg.Config):
     kinds={"python", "parquet"},
     owners=OWNERS,
     code_version="1",
-    metadata={"dagster/column_schema": column_schema(RECORD["track_manifest"])},
+    metadata=published_table("manifest"),
 )
 def track_manifest(
     context: dg.AssetExecutionContext,
@@ -43,6 +43,13 @@ def track_manifest(
 
     New tracks open new batch partitions for the assets downstream. Tracks that are missing or unusable
     are recorded with the reason.
+
+    ```sql
+    SELECT status, codec, count(*) AS n_tracks, round(sum(duration_s) / 3600, 2) AS total_h
+    FROM manifest GROUP BY ALL ORDER BY n_tracks DESC;
+
+    SELECT song_id, audio_path, failure_code, failure_message FROM manifest WHERE status <> 'live';
+    ```
     """
     warehouse.prepare()
     # Before the files are read: what changes from here on has another signature, and is looked at again.
@@ -58,7 +65,8 @@ def track_manifest(
             settling=listing.settling,
         )
     new_batches = register_batches(context.instance, intake.batches)
-    for entry in [entry for entry in intake.ledger if entry.failure_code][:_SHOWN_MISSING]:
+    unusable = [entry for entry in intake.ledger if entry.failure_code]
+    for entry in unusable[:_SHOWN_MISSING]:
         context.log.warning(f"{entry.song_id}: {entry.failure_code}: {entry.failure_message}")
     metadata: dict[str, Any] = {
         "dagster/row_count": sum(intake.statuses.values()) - intake.statuses["removed"],
@@ -75,7 +83,11 @@ def track_manifest(
         "batches_new": len(new_batches),
         "preprocessing": counts_table(intake.steps, "step", "rows left"),
         "preview": preview(intake.table, RECORD["track_manifest"]),
+        "query": query(warehouse.path, "SELECT * FROM manifest", live=True),
+        "file": dg.MetadataValue.path(str(warehouse.record.path("track_manifest"))),
+        **{f"failed_{reason}": count for reason, count in intake.failures.most_common()},
     }
-    if intake.failures:
-        metadata["failures"] = counts_table(dict(intake.failures.most_common()), "reason")
+    if unusable:
+        names = ("song_id", "failure_code", "failure_message")
+        metadata["failed_tracks"] = rows_table(names, map(vars, unusable[:_SHOWN_MISSING]))
     return dg.MaterializeResult(metadata=metadata)

@@ -6,16 +6,20 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
-from audio_assets.assets.reporting import OWNERS, column_schema, preview, rounded
+from audio_assets.assets.reporting import OWNERS, pictures, published_table, query, rounded, rows_table
 from audio_assets.builds import BUILT_OF, INDEX, INPUTS, NORMALIZED, inputs_digest
 from audio_assets.corpus import IndexInfo, index_corpus, vectors_of
 from audio_assets.embeddings import hubness, mean_text
 from audio_assets.gate import require_proven, written
-from audio_assets.warehouse import PUBLISHED, RECORD
+from audio_assets.plots import embedding_map
 from resources.clap_model import ClapModel, ModelUnhealthyError
 from resources.warehouse import Warehouse
+
+_EXAMPLES = 5
 
 
 @dg.asset(
@@ -24,7 +28,7 @@ from resources.warehouse import Warehouse
     kinds={"numpy", "parquet"},
     owners=OWNERS,
     code_version="2",
-    metadata={"dagster/column_schema": column_schema(PUBLISHED["retrieval_index"][1])},
+    metadata=published_table("retrieval_index"),
 )
 def retrieval_index(
     context: dg.AssetExecutionContext, warehouse: Warehouse, clap_model: ClapModel
@@ -32,6 +36,11 @@ def retrieval_index(
     """Ids, normalised vectors and their stored mean: score = inner product with a centred query.
 
     The mean of texts is stored beside it, unless the model looks untrained: no text is compared with it then.
+
+    ```sql
+    SELECT song_id, round(score, 3) AS score, audio_path
+    FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 10) JOIN manifest USING (song_id);
+    ```
     """
     made_of = inputs_digest(warehouse.record, INPUTS[INDEX])
     require_proven(context.instance, warehouse.record, [NORMALIZED])
@@ -46,7 +55,19 @@ def retrieval_index(
             "mean_prompt_cosine": rounded(clap_model.health().mean_prompt_cosine),
             "mean_signal_cosine": rounded(clap_model.health().mean_signal_cosine),
             **(_figures(info, table) if info else {}),
-            "preview": preview(table, RECORD["retrieval_index"]),
+            "nearest": _nearest(table),
+            **pictures(
+                map=(
+                    embedding_map(vectors_of(table), _genres(warehouse, table)),
+                    "The tracks in the two directions in which their embeddings differ most",
+                )
+            ),
+            "query": query(
+                warehouse.path,
+                "SELECT * FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 10)",
+                live=True,
+            ),
+            "file": dg.MetadataValue.path(str(warehouse.record.path("retrieval_index"))),
         }
     )
 
@@ -66,3 +87,31 @@ def _figures(info: IndexInfo, table: Any) -> dict[str, float]:
     if info.drift:
         figures |= {"mean_drift": info.drift.distance, "mean_cosine_to_last": info.drift.cosine}
     return {name: value if isinstance(value, int) else rounded(value) for name, value in figures.items()}
+
+
+def _nearest(table: pa.Table) -> dg.TableMetadataValue:
+    """A few tracks, spread over the index, and which other track is most like each."""
+    ids, vectors = table["song_id"].to_pylist(), vectors_of(table)
+    names = ("song_id", "nearest", "score")
+    if len(ids) < 2:
+        return rows_table(names, [])
+    chosen = np.unique(np.linspace(0, len(ids) - 1, _EXAMPLES, dtype=np.int64))
+    scores = vectors[chosen] @ vectors.T
+    scores[np.arange(len(chosen)), chosen] = -np.inf  # itself
+    found = zip(chosen, scores.argmax(axis=1), scores.max(axis=1), strict=True)
+    return rows_table(
+        names,
+        [dict(zip(names, (ids[row], ids[other], float(score)), strict=True)) for row, other, score in found],
+    )
+
+
+def _genres(warehouse: Warehouse, table: pa.Table) -> list[str | None]:
+    """First genre of each track, where the manifest or the tags name one."""
+    manifest = warehouse.record.read("track_manifest")
+    if manifest is None or "genre" not in manifest.column_names:
+        return [None] * table.num_rows
+    texts = (genre or "" for genre in pc.cast(manifest["genre"], pa.string()).to_pylist())
+    genres = dict(
+        zip(manifest["song_id"].to_pylist(), (text.split(",")[0].strip() for text in texts), strict=True)
+    )
+    return [genres.get(song_id) or None for song_id in table["song_id"].to_pylist()]
