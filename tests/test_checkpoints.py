@@ -17,7 +17,9 @@ import torch
 from clap_folders import TINY, as_pickle, into_hub_cache, write_checkpoint
 from fresh_process import run_fresh
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from audio_assets.cli import app
 from audio_assets.embeddings import (
     DEFAULT_MODEL_ID,
     DEFAULT_REVISION,
@@ -137,13 +139,13 @@ def test_conversion_opens_nothing_under_another_hash(folder: Path, monkeypatch: 
 
 
 class Bomb:
-    """Unpickles to a call."""
+    """Unpickles to a call, of a kind that the audit hook lets pass."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
     def __reduce__(self) -> tuple[object, ...]:
-        return os.system, (f"touch {self.mark}",)
+        return open, (str(self.mark), "w")
 
 
 @pytest.mark.parametrize("content", ["bomb", "nested"])
@@ -172,6 +174,28 @@ def test_the_converting_process_is_stopped_where_it_reaches_out(attempt: str, sa
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert says in done.stderr.splitlines()[-1]
+
+
+def test_no_code_in_a_checkpoint_is_run_or_offered(folder: Path, tmp_path: Path) -> None:
+    """Transformers asks on the terminal, and then imports what the folder names."""
+    mark = tmp_path / "ran"
+    (folder / "theirs.py").write_text(
+        "from transformers import RobertaTokenizer\n\n\nclass Theirs(RobertaTokenizer):\n    pass\n\n\n"
+        f"open({str(mark)!r}, 'w')\n"
+    )
+    for name, changes in (
+        ("config.json", {"model_type": "theirs"}),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "Theirs", "auto_map": {"AutoTokenizer": ["theirs.Theirs", None]}},
+        ),
+    ):
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    done = CliRunner().invoke(app, ["model", "check", str(folder)], input="y\n")
+    assert not mark.exists()
+    assert done.exit_code == 1
+    assert "Do you wish to run" not in done.output
 
 
 # --- the hub's cache
@@ -272,6 +296,19 @@ def test_a_published_pickle_is_verified_converted_and_found_again_offline(
     assert same_weights(fetched.path, made)
     assert not list(tmp_path.glob("cache/**/*.bin"))
     assert resolve_checkpoint("laion/new", "", tmp_path / "cache", offline=True) == fetched
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_pull_that_was_stopped_after_its_conversion_is_gone_on_with(
+    folder: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_pickle(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "file_sha256", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            resolve_checkpoint(STRANGER, COMMIT, tmp_path / "cache", offline=False)
+    fetched = resolve_checkpoint(STRANGER, COMMIT, tmp_path / "cache", offline=False)
+    assert same_weights(fetched.path, made)
 
 
 @pytest.mark.usefixtures("hub")

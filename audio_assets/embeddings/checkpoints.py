@@ -252,8 +252,8 @@ def _copy_small_files(source: Path, target: Path) -> None:
 
 def _verified_weights(source: Path, target: Path, stated: dict[str, str], model_id: str, commit: str) -> str:
     """Put verified safetensors into the target; say what they were verified against."""
-    if (source / WEIGHTS_NAME).is_file():
-        expected = stated.get(WEIGHTS_NAME)
+    # Not by what lies there: weights of an interrupted conversion may be left in the target.
+    if expected := stated.get(WEIGHTS_NAME):
         if expected != file_sha256(source / WEIGHTS_NAME):
             raise ModelUnusableError(f"{source / WEIGHTS_NAME} is not what the hub states: pull it again")
         return f"the hub's hash of {WEIGHTS_NAME}, {expected}"
