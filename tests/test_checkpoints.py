@@ -124,8 +124,12 @@ def test_no_network_is_a_missing_model_within_seconds(tmp_path: Path) -> None:
 # --- pickles
 
 
-def test_conversion_keeps_the_weights(folder: Path, made: Path) -> None:
+def test_conversion_keeps_the_weights_whatever_the_users_path_holds(
+    folder: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pickle_path = as_pickle(folder)
+    (tmp_path / "torch.py").write_text("raise SystemExit('imported from the user')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     convert_pickle(pickle_path, file_sha256(pickle_path), folder / "model.safetensors")
     assert same_weights(folder, made)
 
@@ -312,9 +316,15 @@ def test_a_pull_that_was_stopped_after_its_conversion_is_gone_on_with(
 
 
 @pytest.mark.usefixtures("hub")
-def test_safetensors_are_preferred_and_no_pickle_is_fetched(folder: Path, tmp_path: Path) -> None:
+def test_safetensors_are_preferred_and_no_pickle_is_fetched(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (folder / "pytorch_model.bin").write_bytes(b"not looked at")
+    copy, names = shutil.copy, []
+    monkeypatch.setattr(shutil, "copy", lambda source, to: names.append(source.name) or copy(source, to))
     fetched = resolve_checkpoint(STRANGER, COMMIT, tmp_path / "cache", offline=False)
+    assert "model.safetensors" in names
+    assert "pytorch_model.bin" not in names
     assert fetched.verified_by.startswith("the hub's hash of model.safetensors")
 
 
