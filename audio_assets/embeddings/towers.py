@@ -63,6 +63,10 @@ class AudioTower:
             _compute_in_bfloat16(model)
             if device == "cpu":
                 _fuse_gelu(model)
+        if device.startswith("cuda"):
+            import torch
+
+            torch.backends.cudnn.allow_tf32 = False  # float32 is to be what it says
         self.model = model.to(device)
         self._device = device
 
