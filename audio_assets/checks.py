@@ -367,6 +367,7 @@ def _repeat_result(off: dict[str, float], unread: list[str]) -> dg.AssetCheckRes
     """Judge by the track whose two vectors differ most; one that could not be read again is no difference."""
     worst = max(off.values(), default=0.0)
     differing = [song_id for song_id, difference in off.items() if not difference <= _REPEAT_TOLERANCE]
+    slight = all(difference <= _REPEAT_LIMIT for difference in off.values())  # a NaN is not
     problem = (
         f"embedded again, {_shown(differing)} differ from the record by up to 1 - cosine = {worst:.1e}. "
         "Above 1e-3 it is of another model or sound: materialise the batch again. Below, another kind of "
@@ -374,7 +375,7 @@ def _repeat_result(off: dict[str, float], unread: list[str]) -> dg.AssetCheckRes
     )
     return dg.AssetCheckResult(
         passed=not differing,
-        severity=dg.AssetCheckSeverity.WARN if worst <= _REPEAT_LIMIT else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if slight else dg.AssetCheckSeverity.ERROR,
         description=problem if differing else "; ".join(unread) or None,
         metadata={"repeated": len(off), "largest_repeat_difference": worst, "not_read_again": len(unread)},
     )
@@ -522,9 +523,10 @@ def _by_id(table: pa.Table) -> pa.Table:
 @dg.asset_check(asset=retrieval_index, blocking=True)
 def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The mean stored with the index is that of the raw vectors."""
-    index = load_index(warehouse.record)
-    if index is None:
+    stored = load_index(warehouse.record)
+    if stored is None:
         return _result([], rows=0)
+    index, _ = stored
     raw = _raw(warehouse, clap_model).corpus
     off = float(np.abs(index.mean - raw.vectors.mean(axis=0, dtype=np.float64)).max())
     problems = [f"the stored mean is off the raw mean by {off:.2e}"] if not off <= _MEAN_TOLERANCE else []
@@ -534,12 +536,13 @@ def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.As
 @dg.asset_check(asset=retrieval_index, blocking=True)
 def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The raw embedding of a stored track finds that track first, at 1."""
-    index = load_index(warehouse.record)
-    if index is None:
+    stored = load_index(warehouse.record)
+    if stored is None:
         return _result([], queried=0)
+    index, _ = stored
     raw = _raw(warehouse, clap_model).corpus
-    stored = frozenset(index.track_ids.tolist())
-    rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in stored]
+    indexed = frozenset(index.track_ids.tolist())
+    rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in indexed]
     rows = rows[:: max(1, len(rows) // _QUERIES)]
     ids, scores = index.search(raw.vectors[rows], k=_TWINS)
     # A track shares the first place with its copies: they have the very same vector, and so the same score.

@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.corpus import index_info, load_index
+from audio_assets.corpus import load_index
 from audio_assets.embeddings import EmbeddingSettings
 from audio_assets.warehouse import Record
 
@@ -88,9 +88,10 @@ def search_text(record: Record, model: TextModel, text: str, k: int) -> list[Hit
     """
     if not text.strip():
         raise SearchRefusedError("the text is blank")
-    index, info = load_index(record), index_info(record)
-    if index is None or info is None:
+    stored = load_index(record)
+    if stored is None:
         raise SearchRefusedError("nothing is indexed yet; 'audio-assets run' makes the index")
+    index, info = stored
     settings = model.settings()
     if not info.is_of(settings):
         raise SearchRefusedError(

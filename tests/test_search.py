@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from audio_assets.cli import app
 from audio_assets.corpus import index_corpus, index_info, load_index
-from audio_assets.embeddings import mean_text
+from audio_assets.embeddings import TextTower, mean_text
 from audio_assets.retrieval import QueryError
 from audio_assets.search import SearchRefusedError, search_text
 from resources.clap_model import ClapModel
@@ -68,8 +68,9 @@ def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
     record = Warehouse(data_dir=str(finished.data)).record
     tower = model.text_tower()
     query = tower.embed([TEXT])[0].astype(np.float64) - mean_text(tower)
-    index = load_index(record)
-    assert index is not None
+    stored = load_index(record)
+    assert stored is not None
+    index, _ = stored
     cosines = index.embeddings.astype(np.float64) @ query / np.linalg.norm(query)
     expected = sorted(zip(cosines, index.track_ids.tolist(), strict=True), reverse=True)
     hits = search(finished, model)
@@ -146,7 +147,18 @@ def test_a_mean_of_another_models_texts_is_not_stored(workplace: Workplace, mode
     assert info.text_mean is None
 
 
-def test_no_index_and_no_text_are_refused(finished: Workplace, model: ClapModel, tmp_path: Path) -> None:
+class NotToBeLoaded(ClapModel):
+    """A model whose weights are not to be touched."""
+
+    def text_tower(self) -> TextTower:
+        """Be called in vain."""
+        pytest.fail("loaded the model for a search that cannot be")
+
+
+def test_no_index_and_no_text_are_refused_before_a_model_is_loaded(
+    finished: Workplace, model: ClapModel, tmp_path: Path
+) -> None:
+    model = NotToBeLoaded(model_id=model.model_id, offline=True)
     empty = Warehouse(data_dir=str(tmp_path / "new"))
     empty.prepare()
     with pytest.raises(SearchRefusedError, match="nothing is indexed"):
@@ -156,8 +168,9 @@ def test_no_index_and_no_text_are_refused(finished: Workplace, model: ClapModel,
 
 
 def test_a_text_that_is_the_mean_itself_has_no_direction(finished: Workplace) -> None:
-    index = load_index(Warehouse(data_dir=str(finished.data)).record)
-    assert index is not None
+    stored = load_index(Warehouse(data_dir=str(finished.data)).record)
+    assert stored is not None
+    index, _ = stored
     with pytest.raises(QueryError):
         index.search(np.ones((1, 512), np.float32), 3, mean=np.ones(512, np.float32))
 

@@ -8,7 +8,6 @@ What belongs here: everything that knows transformers and torch. What does not: 
 importing them takes seconds.
 """
 
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +63,10 @@ class AudioTower:
             _compute_in_bfloat16(model)
             if device == "cpu":
                 _fuse_gelu(model)
+        if device.startswith("cuda"):
+            import torch
+
+            torch.backends.cudnn.allow_tf32 = False  # float32 is to be what it says
         self.model = model.to(device)
         self._device = device
 
@@ -144,7 +147,10 @@ class TextTower:
 
         self._model = _load(ClapTextModelWithProjection, checkpoint, "text_config", "text_").to(device)
         with reading(checkpoint.tokenizer_path):
-            self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+            # Unless told not to, it offers on the terminal to run code that lies in the folder.
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                checkpoint.path, local_files_only=True, trust_remote_code=False
+            )
             self._tokenizer(["a text"])
         self._device = device
 
@@ -163,8 +169,6 @@ class TextTower:
 
 
 def _load(model_class: Any, checkpoint: Checkpoint, config_name: str, prefix: str) -> Any:
-    # transformers 5 would otherwise ask the hub for a bot's converted copy of the weights.
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     from safetensors import safe_open
     from transformers import ClapConfig
     from transformers.utils import logging
