@@ -5,7 +5,7 @@ every asset asks here before it reads what it is made of. Batches that have not 
 are checked again.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -54,8 +54,16 @@ def require_proven(instance: dg.DagsterInstance, record: Record, tables: Sequenc
         raise UnprovenError(f"nothing was built: {describe(parts)}")
 
 
-def unproven(instance: dg.DagsterInstance, record: Record, tables: Sequence[str] = BATCHED) -> set[Part]:
+def unproven(
+    instance: dg.DagsterInstance,
+    record: Record,
+    tables: Sequence[str] = BATCHED,
+    *,
+    without: Container[Part] = (),
+) -> set[Part]:
     """Tables, or batches of them, that are on record and have not passed their blocking checks.
+
+    Parts that need not be told of may be named; each one whose run has not come to its checks costs queries.
 
     A run that ended before it wrote anything leaves what was found before in force. A batch that no check
     ever looked at, as after the loss of Dagster's run records, has not passed.
@@ -64,7 +72,8 @@ def unproven(instance: dg.DagsterInstance, record: Record, tables: Sequence[str]
     infos = instance.event_log_storage.get_asset_check_partition_info(_blocking_checks(tables))
     unchecked = {(table, batch) for table in tables if table in BATCHED for batch in record.batches(table)}
     unchecked -= {_part(info) for info in infos}
-    wrong = {_part(info) for info in infos if not _has_passed(instance, record, info)}
+    asked = [info for info in infos if _part(info) not in without]
+    wrong = {_part(info) for info in asked if not _has_passed(instance, record, info)}
     return unchecked | {part for part in wrong if record.path(*part).exists()}
 
 
