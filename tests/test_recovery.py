@@ -232,15 +232,24 @@ def test_a_disk_that_fills_up_under_the_daemon(
         site.assert_whole()
 
 
-def test_a_read_only_data_folder(site: Site, mount: Callable[[str], Path]) -> None:
-    site.have_tables()
-    disk = mount("size=300m")
-    data = Path(shutil.copytree(site.data, disk / "data", symlinks=True))
+def test_a_read_only_data_folder_is_answered_in_a_sentence_and_can_be_read(
+    site: Site, mount: Callable[[str], Path]
+) -> None:
+    paths = site.have_tables()
+    data = mount("size=300m") / "data"
+    shutil.copytree(site.data, data, symlinks=True)
     mount("ro")
-    print(site.cli("status", data=data))
     run = ("run", "--library", str(site.workplace.library), "--clap-model", site.workplace.model)
-    print(site.cli(*run, data=data))
+    for command in (run, ("status",)):
+        code, said = site.cli(*command, data=data)
+        assert code == 1
+        assert "Mount it read-write" in said
+        assert "Traceback" not in said
+    assert "retrieval_index" in said, "status says what it can"
+    code, said = site.cli("sql", "SELECT count(*) AS n FROM retrieval_index", "--format", "csv", data=data)
+    assert (code, said.split()) == (0, ["n", str(len(paths))])
     mount("rw")
+    assert site.cli("status", data=data)[0] == 0
 
 
 # --- a clock that jumps -----------------------------------------------------------------------------
