@@ -4,8 +4,8 @@ Dagster counts its pauses by the wall clock, and keeps the times of the last tic
 would be looked at for a day, neither by the daemon that runs nor by one that is started anew. So this one
 starts itself anew when that happens, and forgets what has not happened yet.
 
-What belongs here: the process that ``audio-assets ui --part daemon`` becomes. What does not: what the daemon does,
-which is Dagster's and, by way of sensors and schedules, ``automation``'s.
+What belongs here: the process that ``audio-assets ui --part daemon`` becomes. What does not: what the daemon
+does, which is Dagster's and, by way of sensors and schedules, ``automation``'s.
 """
 
 import os
@@ -13,6 +13,7 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 import dagster as dg
 
@@ -65,7 +66,7 @@ def forget_the_future(instance: dg.DagsterInstance, now_s: float) -> None:
         The time, in seconds since 1970. What is within some seconds of it is left alone.
     """
     for state in instance.all_instigator_state():
-        data = state.instigator_data
+        data: Any = state.instigator_data  # one of two named tuples
         if data is None:
             continue
         times = {name: value for name, value in data._asdict().items() if name.endswith("_timestamp")}

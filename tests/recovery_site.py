@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile
 from conftest import Workplace
+from dagster._core.scheduler.instigation import InstigatorTick
 
 from audio_assets.pipeline import dagster_home
 from audio_assets.warehouse import Record, arrow_schema, connect_live
@@ -177,6 +178,14 @@ class Site:
         """Runs of a job, or without one those of batches; oldest first, as the UI lists them."""
         runs = [run for run in reversed(self.instance.get_runs()) if run.run_id not in since]
         return [run for run in runs if (run.job_name == job if job else "dagster/partition" in run.tags)]
+
+    def ticks_after(self, moment_s: float) -> list[InstigatorTick]:
+        """Ticks of sensors and schedules that are recorded as later than a moment."""
+        states = self.instance.all_instigator_state()
+        found = (
+            self.instance.get_ticks(s.instigator_origin_id, s.selector_id, after=moment_s) for s in states
+        )
+        return [tick for ticks in found for tick in ticks]
 
     def run_ids(self) -> set[str]:
         return {run.run_id for run in self.instance.get_runs()}

@@ -214,32 +214,42 @@ def test_a_disk_that_fills_up_under_the_daemon(
 ) -> None:
     disk = mount("size=300m")
     (tmp_path / "data").symlink_to(disk)
-    with running(tmp_path, clap_checkpoint, AUDIO_ASSETS_MOST_ATTEMPTS="3") as site:
+    with running(tmp_path, clap_checkpoint) as site:
         paths, worker, finished = caught_in_mid_batch(site)
         with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
             while True:
                 ballast.write(bytes(4096))
         site.open("batch")
         site.wait(lambda: not Path(f"/proc/{worker}").exists(), "the end of the run")
-        print(site.cli("status"))
+        code, said = site.cli("status")
+        assert code == 1
+        assert "If the disk is full, free some" in said
+        assert "Traceback" not in said
         (disk / "ballast").unlink()
-        site.wait(lambda: all(run.is_finished for run in site.runs()), "the run's record to end")
-        print(site.account()[:3000])
-        print(site.cli("backfill", "--clap-model", site.workplace.model))
         site.wait(lambda: site.analysed(paths), "the batch")
+        assert statuses(site.runs()) == [FAILURE, SUCCESS]
         assert kept(site, finished)
         site.assert_whole()
 
 
-def test_a_read_only_data_folder(site: Site, mount: Callable[[str], Path]) -> None:
-    site.have_tables()
-    disk = mount("size=300m")
-    data = Path(shutil.copytree(site.data, disk / "data", symlinks=True))
+def test_a_read_only_data_folder_is_answered_in_a_sentence_and_can_be_read(
+    site: Site, mount: Callable[[str], Path]
+) -> None:
+    paths = site.have_tables()
+    data = mount("size=300m") / "data"
+    shutil.copytree(site.data, data, symlinks=True)
     mount("ro")
-    print(site.cli("status", data=data))
     run = ("run", "--library", str(site.workplace.library), "--clap-model", site.workplace.model)
-    print(site.cli(*run, data=data))
+    for command in (run, ("status",)):
+        code, said = site.cli(*command, data=data)
+        assert code == 1
+        assert "Mount it read-write" in said
+        assert "Traceback" not in said
+    assert "retrieval_index" in said, "status says what it can"
+    code, said = site.cli("sql", "SELECT count(*) AS n FROM retrieval_index", "--format", "csv", data=data)
+    assert (code, said.split()) == (0, ["n", str(len(paths))])
     mount("rw")
+    assert site.cli("status", data=data)[0] == 0
 
 
 # --- a clock that jumps -----------------------------------------------------------------------------
@@ -278,5 +288,6 @@ def test_a_clock_that_jumps_ahead_and_back(tmp_path: Path, clap_checkpoint: Path
         paths = site.drop("d")
         site.wait(lambda: site.analysed(paths), "what came after the jump back")
         assert statuses(site.runs()) == [FAILURE, SUCCESS, SUCCESS]
+        assert not site.ticks_after(time.time() + 3600), "what has such a tick does not tick until then"
         assert kept(site, finished)
         site.assert_whole()

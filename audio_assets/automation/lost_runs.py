@@ -10,7 +10,7 @@ import socket
 
 import dagster as dg
 
-from audio_assets.warehouse import is_dead, owner_tag
+from audio_assets.warehouse import is_alive, is_dead, owner_tag
 
 #: On runs of the command line: which process executes them.
 PROCESS_TAG = "audio-assets/process"
@@ -42,7 +42,10 @@ def lost_runs(interval_s: int) -> dg.SensorDefinition:
 
 def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark such runs as failed, whose work is then outstanding again; give their ids."""
-    lost = [run for run in instance.get_runs(dg.RunsFilter(statuses=_UNDER_WAY)) if not has_process(run)]
+    under_way = dg.RunsFilter(statuses=_UNDER_WAY)
+    without = [run.run_id for run in instance.get_runs(under_way) if not has_process(instance, run)]
+    # Once more, as one that ended in order has said so with its last breath.
+    lost = [run for run in instance.get_runs(under_way) if run.run_id in without]
     for run in lost:
         instance.report_run_failed(run, "the processes that executed this run are gone")
     return [run.run_id for run in lost]
@@ -53,12 +56,27 @@ def this_process() -> dict[str, str]:
     return {PROCESS_TAG: owner_tag()}
 
 
-def has_process(run: dg.DagsterRun) -> bool:
+def has_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run is executed by a process that can be reached, as far as this machine can tell."""
     if PROCESS_TAG in run.tags:
         return not is_dead(run.tags[PROCESS_TAG])
     server = json.loads(run.tags.get(_SERVER_TAG, "{}"))
-    return "socket" not in server or _answers(server["socket"])
+    return "socket" not in server or (_answers(server["socket"]) and _worker_lives(instance, run))
+
+
+def _worker_lives(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the process lives that the server started for a run; true before it has said which one it is.
+
+    The server sees to that as well, until it cannot record it, such as on a full disk: then it stops looking.
+    """
+    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    pids = [
+        e.engine_event_data.metadata["pid"].value
+        for e in events
+        if e and "pid" in e.engine_event_data.metadata
+    ]
+    return not pids or is_alive(int(str(pids[-1])))
 
 
 def _answers(path: str) -> bool:

@@ -35,7 +35,7 @@ from audio_assets.warehouse.generations import (
 )
 from audio_assets.warehouse.layout import identity
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
-from audio_assets.warehouse.owner import is_dead, owner_tag
+from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
@@ -72,6 +72,7 @@ __all__ = [
     "exported_rows",
     "fingerprint",
     "identity",
+    "is_alive",
     "is_dead",
     "ledger_from_table",
     "ledger_to_table",
