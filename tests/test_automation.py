@@ -17,12 +17,12 @@ from test_unattended import note
 
 from audio_assets.attempts import Attempts, forget_attempts
 from audio_assets.automation import AutomationSettings, library_sensors, scheduled_backfill
-from audio_assets.automation.alerts import AlertError, deliver
+from audio_assets.automation.alerts import AlertError, alert_sensors, deliver
 from audio_assets.automation.settings import SettingError
 from audio_assets.builds import due
 from audio_assets.definitions import build_defs
 from audio_assets.library import list_library
-from audio_assets.outstanding import outstanding
+from audio_assets.outstanding import outstanding_as_recorded
 from audio_assets.pipeline import open_instance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -53,7 +53,8 @@ class Site:
 
     def tick(self, name: str, settings: AutomationSettings = SETTINGS) -> dg.SensorResult | dg.SkipReason:
         """Evaluate a sensor, and keep its cursor, as the daemon does."""
-        (sensor,) = (s for s in library_sensors(settings) if s.name == name)
+        sensors = [*library_sensors(settings), *alert_sensors(settings)]
+        (sensor,) = (sensor for sensor in sensors if sensor.name == name)
         wanted = {key: self.resources[key] for key in sensor.required_resource_keys}
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursors.get(name), resources=wanted, sensor_name=name
@@ -190,8 +191,12 @@ def test_a_poisoned_batch_is_given_up_and_said_to_be_until_its_inputs_change(sit
         site.finish_backfills()
     assert len(site.instance.get_backfills()) == 3
     assert "1 batch (1 of audio_features, 1 of clap_embeddings) given up" in said
-    found = outstanding(site.instance, site.warehouse, site.resources["clap_model"])
-    assert len(Attempts(site.workplace.data, 3).given_up(found.work)) == 2
+    given_up = Attempts(site.workplace.data, 3).given_up(
+        outstanding_as_recorded(site.instance, site.warehouse)
+    )
+    assert [work.table for work in given_up] == ["audio_features", "clap_embeddings"], (
+        "status does not say so"
+    )
 
     note(path, 3)
     site.refresh()
@@ -261,6 +266,24 @@ def test_a_change_to_a_batch_that_is_running_is_not_missed(site: Site) -> None:
     assert "acted on" in str(site.tick("batches_to_analyse").skip_message)
     site.finish_backfills()
     assert "acted on" in str(site.tick("batches_to_analyse").skip_message), "failures are for the schedule"
+
+
+def test_tables_that_lag_behind_are_told_of_once_a_day(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    settings = replace(SETTINGS, overdue_h=2.0, alert_command=(sys.executable, "-c", script))
+    note(site.workplace.library / "a.wav", 0)
+    now_s = time.time()
+    for hours in (0, 1, 2.1, 3, 30):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now_s + 3600 * hours)
+        said = str(site.tick("alert_on_overdue_tables", settings).skip_message)
+        assert "track_manifest, warehouse_tables, notebook_exports" in said
+    first, second = (json.loads(line) for line in told.read_text().splitlines())
+    assert first["event"] == "tables_overdue"
+    assert "behind the library for 2.1 h" in first["message"]
+    assert "30.0 h" in second["message"]
 
 
 @pytest.mark.parametrize(

@@ -471,7 +471,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def batch_of(record: Record, n: int, computed: list[str]) -> list[Entry]:
+def batch_of(record: Record, n: int, computed: list[str], anew: list[str] | None = None) -> list[Entry]:
     """Run a batch of embeddings; notes which tracks were computed."""
     tracks = entries(n)
 
@@ -485,8 +485,18 @@ def batch_of(record: Record, n: int, computed: list[str]) -> list[Entry]:
             }
             yield Outcome(track.song_id, row)
 
-    complete_batch(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version), compute)
+    version = ("settings_version", SETTINGS.version)
+    complete_batch(record, "clap_embeddings", BATCH, tracks, version, compute, anew or ())
     return tracks
+
+
+class EndsAtTheThird(list[str]):
+    """Stands for a run that is ended in mid-batch."""
+
+    def append(self, song_id: str) -> None:
+        if len(self) == 2:
+            raise KeyboardInterrupt
+        super().append(song_id)
 
 
 def test_a_disk_that_fills_up_in_mid_batch_loses_nothing(mount: Callable[[str], Path]) -> None:
@@ -582,6 +592,22 @@ def test_killed_while_a_batch_is_written_nothing_is_computed_again(record: Recor
     folder = record.path("clap_embeddings", BATCH).parent
     sweep(record, record.root.parent, 3)
     assert [path.name for path in folder.iterdir()] == ["part.parquet"]
+
+
+def test_results_that_are_made_anew_replace_the_former_ones_only_when_all_are_there(record: Record) -> None:
+    tracks = batch_of(record, 5, [])
+    former = record.read("clap_embeddings", BATCH)
+    anew = [track.song_id for track in tracks[:3]]
+    with pytest.raises(KeyboardInterrupt):
+        batch_of(record, 5, EndsAtTheThird(), anew)
+    assert record.read("clap_embeddings", BATCH).equals(former)
+    assert pending(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version)) == []
+    computed: list[str] = []
+    batch_of(record, 5, computed, anew)
+    assert sorted(computed) == anew
+    now = record.read("clap_embeddings", BATCH)
+    kept = set(now["computed_at"].to_pylist()) & set(former["computed_at"].to_pylist())
+    assert len(kept) == 2
 
 
 def test_nothing_pending_is_known_without_reading_until_something_changes(
