@@ -72,13 +72,19 @@ _TRACKS_FOR_HUBNESS = 100
 _DRIFT_LIMIT = 0.1
 
 
-def _result(problems: Iterable[str], **metadata: object) -> dg.AssetCheckResult:
+def _result(
+    problems: Iterable[str],
+    *,
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+    **metadata: object,
+) -> dg.AssetCheckResult:
     """Pass where there are no problems; say in either case what was looked at."""
     found = list(problems)
     known = {name: value for name, value in metadata.items() if value is not None}
     summary = ", ".join(f"{name}: {value}" for name, value in known.items() if isinstance(value, int))
     return dg.AssetCheckResult(
         passed=not found,
+        severity=severity,
         description="; ".join(found) or summary or None,
         metadata=known,  # type: ignore[arg-type]
     )
@@ -559,7 +565,10 @@ def index_covers_library(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=warehouse_tables)
 def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """No feature is the same number, or missing, in every track: such a column is an error in disguise."""
+    """No feature is the same number, or missing, in every track: such a column may be an error in disguise.
+
+    A warning: short sounds rightly have no second tempo, say, and no rebuild would give them one.
+    """
     counts = ", ".join(f"count(DISTINCT {feature.name})" for feature in FEATURES)
     with connect_live(warehouse.record) as connection:
         row = connection.execute(f"SELECT count(*), {counts} FROM audio_features").fetchone()  # noqa: S608
@@ -568,12 +577,16 @@ def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     constant = [feature.name for feature, n in zip(FEATURES, distinct, strict=True) if n <= 1]
     if n_tracks < _TRACKS_FOR_CONSTANT or not constant:
         return _result([], tracks=n_tracks)
-    return _result([f"the same in all {n_tracks} tracks: {', '.join(constant)}"])
+    problem = f"the same in all {n_tracks} tracks: {', '.join(constant)}"
+    return _result([problem], severity=dg.AssetCheckSeverity.WARN)
 
 
 @dg.asset_check(asset=warehouse_tables)
 def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Every one of the twelve tonics occurs, once the library is large enough to expect it."""
+    """Every one of the twelve tonics occurs, once the library is large enough to expect it.
+
+    A warning: a library may be of one instrument's keys, and no rebuild would change it.
+    """
     with connect_live(warehouse.record) as connection:
         rows = connection.execute(
             "SELECT key_name(key_cos, key_sin, 0) AS tonic, count(*) FROM audio_features "
@@ -584,7 +597,8 @@ def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
     problems = []
     if total >= _TRACKS_FOR_ALL_KEYS and len(counts) < 12:
         problems.append(f"only {len(counts)} of 12 tonics occur in {total} tracks: {_shown(counts)}")
-    return _result(problems, tracks=total, tonics=len(counts), counts=counts)
+    severity = dg.AssetCheckSeverity.WARN
+    return _result(problems, severity=severity, tracks=total, tonics=len(counts), counts=counts)
 
 
 @dg.asset_check(asset=notebook_exports)
