@@ -645,7 +645,10 @@ def index_covers_library(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 @dg.asset_check(asset=warehouse_tables)
 def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """No feature is the same number, or missing, in every track: such a column is an error in disguise."""
+    """No feature is the same number, or missing, in every track: such a column may be an error in disguise.
+
+    A warning: short sounds rightly have no second tempo, say, and no rebuild would give them one.
+    """
     counts = ", ".join(f"count(DISTINCT {feature.name})" for feature in FEATURES)
     with connect_live(warehouse.record) as connection:
         row = connection.execute(f"SELECT count(*), {counts} FROM audio_features").fetchone()  # noqa: S608
@@ -656,13 +659,17 @@ def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     return _result(
         [f"the same in all {n_tracks} tracks: {', '.join(constant)}"] if judged else [],
         do="Do not use these columns; report it as an error of this program.",
+        severity=dg.AssetCheckSeverity.WARN,
         rows=n_tracks,
     )
 
 
 @dg.asset_check(asset=warehouse_tables)
 def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Every one of the twelve tonics occurs, once the library is large enough to expect it."""
+    """Every one of the twelve tonics occurs, once the library is large enough to expect it.
+
+    A warning: a library may be of one instrument's keys, and no rebuild would change it.
+    """
     with connect_live(warehouse.record) as connection:
         rows = connection.execute(
             "SELECT key_name(key_cos, key_sin, 0) AS tonic, count(*) FROM audio_features "
@@ -676,6 +683,7 @@ def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
     return _result(
         problems,
         do="Unless the library is chosen by key, report it as an error of this program.",
+        severity=dg.AssetCheckSeverity.WARN,
         rows=total,
         tonics=len(counts),
         counts=counts,
