@@ -208,7 +208,7 @@ def materialize_from_the_graph(page: Page, asset: str, photograph: Camera) -> No
 
 def materialize_from_its_page(page: Page, asset: str) -> None:
     page.goto(f"/assets/{asset}")
-    page.get_by_role("button", name="Materialize", exact=True).click()
+    page.get_by_role("button", name=re.compile("Materialize$")).click()
     follow_the_run(page)
 
 
@@ -305,7 +305,7 @@ def look_at_plots_over_time(page: Page, photograph: Camera) -> None:
     expect(page.get_by_text("mean_pairwise_cosine_centred", exact=True).first).to_be_visible()
     expect(page.locator("canvas").first).to_be_visible()
     photograph("13-plots-over-time")
-    page.get_by_role("button", name="Table", exact=True).click()  # the choice outlives the page
+    page.get_by_role("button", name=re.compile("Table$")).click()  # the choice outlives the page
 
 
 def look_at_pictures(page: Page, asset: str, pictures: int, photograph: Camera) -> None:
@@ -319,6 +319,7 @@ def look_at_pictures(page: Page, asset: str, pictures: int, photograph: Camera) 
         assert image.evaluate("image => image.naturalWidth") > 0, "the browser could draw it"
         photograph(f"14-{asset}-{number}")
         page.get_by_role("button", name="Close").click()
+        expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def published(data: Path, table: str) -> list[tuple[object, ...]]:
