@@ -2,10 +2,11 @@
 # make test   the tests
 # make ui     the Dagster UI on http://127.0.0.1:3000
 # make check  formatting, lint, types, definitions
-# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about ten minutes
+# make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about five minutes
 # make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (13 minutes)
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
+# make soak                            an hour of everything at once against an oracle; SOAK_S=3600 SEED=number
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -17,6 +18,9 @@ PORT       ?= 3000
 # What the benchmarks measure on: without it the demo library.
 MUSIC      ?= $(wildcard $(DATA)/music)
 ROUNDS     ?= 3
+# How long to soak, and the seed; without one it is the time, and printed.
+SOAK_S     ?= 3600
+SEED       ?=
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -24,13 +28,13 @@ INSTALLED := $(VENV)/.installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth soak lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 ui: $(INSTALLED)
 	$(BIN)/audio-assets ui --data $(DATA) --library $(LIBRARY) --clap-model $(CLAP_MODEL) --port $(PORT)
@@ -53,6 +57,9 @@ feature-agreement: $(INSTALLED)
 
 bench-growth: $(INSTALLED)
 	$(BIN)/python benchmarks/growth.py
+
+soak: $(INSTALLED)
+	$(BIN)/python -m tools.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

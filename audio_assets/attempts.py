@@ -50,7 +50,8 @@ class Attempts:
             known = self._read()
             for item in work:
                 launches = sorted({*_launches(known, item), backfill_id})
-                known.setdefault(item.table, {})[item.batch] = {"inputs": item.inputs, "launches": launches}
+                noted = {"version": item.version, "inputs": item.inputs, "launches": launches}
+                known.setdefault(item.table, {})[item.batch] = noted
             self._write(known)
 
     def _lock(self) -> FileLock:
@@ -73,4 +74,6 @@ def forget_attempts(data_dir: Path) -> None:
 
 def _launches(known: dict[str, Any], item: Work) -> list[str]:
     entry = known.get(item.table, {}).get(item.batch)
-    return list(entry["launches"]) if entry and entry["inputs"] == item.inputs else []
+    if entry is None or entry["inputs"] != item.inputs or item.version not in (None, entry["version"]):
+        return []
+    return list(entry["launches"])

@@ -1,56 +1,61 @@
 """Whether the tables over the whole collection are made of the record as it is now.
 
-Each of these assets notes in its materialisation the fingerprint of what it was made of, taken before it
-began. It is current while that is still the fingerprint, and the run that made it succeeded without a
-failed check. So a change during a build, a crash after it or a failed check all make it due again,
-whoever launched it: the command line, a sensor or a person in the UI.
+Each of these assets notes in its materialisation the digest of what it was made of, taken before it began. It
+is current while that is still the digest, what it made is in place, and no check of it has failed since. So a
+change during a build, a crash after it or a failed check all make it due again, whoever launched it: the
+command line, a sensor or a person in the UI.
 """
 
 import hashlib
 import json
-from typing import Any
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audio_assets.warehouse import Record, fingerprint
+from audio_assets.warehouse import EXPORTED_TABLES, LINK_NAME, Record, fingerprint
+from resources.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecord
 
 #: Metadata by which it is known later what an asset was made of.
 BUILT_OF = "built_of"
 LIBRARY_SIGNATURE = "library_signature"
 
+MANIFEST = "track_manifest"
+FEATURES = "audio_features"
+EMBEDDINGS = "clap_embeddings"
 NORMALIZED = "clap_embeddings_normalized"
 INDEX = "retrieval_index"
 TABLES = "warehouse_tables"
 EXPORTS = "notebook_exports"
 
 #: Assets that are right or wrong together.
-_LIBRARY = ("track_manifest",)
 RETRIEVAL = (NORMALIZED, INDEX)
-_PUBLICATION = (TABLES, EXPORTS)
-_GROUPS = {asset: group for group in (_LIBRARY, RETRIEVAL, _PUBLICATION) for asset in group}
+PUBLICATION = (TABLES, EXPORTS)
+_GROUPS = {asset: group for group in ((MANIFEST,), RETRIEVAL, PUBLICATION) for asset in group}
 
-_INPUTS = {
-    NORMALIZED: ("track_manifest", "clap_embeddings"),
-    INDEX: (NORMALIZED,),
-    TABLES: ("*",),
-    EXPORTS: ("*",),
-}
+_ALL = ("*",)
+#: Tables of the record that each is made of; publication is made of all.
+INPUTS = {NORMALIZED: (MANIFEST, EMBEDDINGS), INDEX: (NORMALIZED,)}
 
 
-def inputs_digest(record: Record, asset: str) -> str:
-    """Digest of which files an asset would be made of now; to be taken before it reads anything."""
-    facts = json.dumps(fingerprint(record.root, _INPUTS[asset]), sort_keys=True)
+def inputs_digest(record: Record, tables: Sequence[str] = _ALL) -> str:
+    """Digest of which files some tables consist of now; to be taken before anything is read."""
+    facts = json.dumps(fingerprint(record.root, tables), sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
-def due(instance: dg.DagsterInstance, record: Record) -> list[str]:
+def due(instance: dg.DagsterInstance, warehouse: Warehouse) -> list[str]:
     """Assets that have to be built anew, in order; what is made of such a one is due as well.
 
     Parameters
     ----------
     instance : DagsterInstance
         Knows what each was last made of.
-    record : Record
+    warehouse : Warehouse
         What they would be made of now.
 
     Returns
@@ -58,14 +63,11 @@ def due(instance: dg.DagsterInstance, record: Record) -> list[str]:
     list of str
         Some of ``clap_embeddings_normalized, retrieval_index, warehouse_tables, notebook_exports``.
     """
-    if record.batches("clap_embeddings") and not all(is_current(instance, record, a) for a in RETRIEVAL):
-        return [*RETRIEVAL, *_PUBLICATION]
-    return [asset for asset in _PUBLICATION if not is_current(instance, record, asset)]
-
-
-def is_current(instance: dg.DagsterInstance, record: Record, asset: str) -> bool:
-    """Whether an asset was last made, without a failed check, of these very inputs."""
-    return approved_metadata(instance, asset, BUILT_OF) == inputs_digest(record, asset)
+    if warehouse.record.batches(EMBEDDINGS) and not all(
+        _is_current(instance, warehouse, a) for a in RETRIEVAL
+    ):
+        return [*RETRIEVAL, *PUBLICATION]
+    return [asset for asset in PUBLICATION if not _is_current(instance, warehouse, asset)]
 
 
 def approved_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> str | None:
@@ -79,22 +81,34 @@ def approved_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> st
     return None if entry is None else str(entry.value)
 
 
-def _approved(instance: dg.DagsterInstance, run_id: str, assets: tuple[str, ...]) -> bool:
-    keys = {dg.AssetKey(asset) for asset in assets}
-    planned = {
-        (data.asset_key, data.check_name)
-        for data in _of_run(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED)
-    }
-    good = {
-        (data.asset_key, data.check_name)
-        for data in _of_run(instance, run_id, dg.DagsterEventType.ASSET_CHECK_EVALUATION)
-        if data.passed or data.severity == dg.AssetCheckSeverity.WARN
-    }
-    return {check for check in planned if check[0] in keys} <= good
+def _is_current(instance: dg.DagsterInstance, warehouse: Warehouse, asset: str) -> bool:
+    built_of = approved_metadata(instance, asset, BUILT_OF)
+    is_of_this = built_of == inputs_digest(warehouse.record, INPUTS.get(asset, _ALL))
+    return is_of_this and all(path.exists() for path in _products(warehouse, asset))
 
 
-def _of_run(instance: dg.DagsterInstance, run_id: str, kind: dg.DagsterEventType) -> list[Any]:
-    """Give the data of all events of one kind in a run."""
-    records = instance.get_records_for_run(run_id, of_type=kind).records
-    events = (record.event_log_entry.dagster_event for record in records)
-    return [event.event_specific_data for event in events if event is not None]
+def _products(warehouse: Warehouse, asset: str) -> list[Path]:
+    """Files that somebody may have removed; those of the record count as inputs of what follows."""
+    exports = [warehouse.exports_path / name for name in EXPORTED_TABLES]
+    return {TABLES: [warehouse.path / LINK_NAME], EXPORTS: exports}.get(asset, [])
+
+
+def is_good(found: "AssetCheckExecutionRecord | None") -> bool:
+    """Whether a check was made, and did not fail or only warned; of warnings Dagster blocks nothing."""
+    evaluation = found.evaluation if found else None
+    return isinstance(evaluation, dg.AssetCheckEvaluation) and (
+        evaluation.passed or evaluation.severity == dg.AssetCheckSeverity.WARN
+    )
+
+
+def _approved(instance: dg.DagsterInstance, run_id: str, assets: Sequence[str]) -> bool:
+    """Whether the newest evaluations of all checks that a run was to make of some assets are good."""
+    kind = dg.DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED
+    events = (
+        record.event_log_entry.dagster_event
+        for record in instance.get_records_for_run(run_id, of_type=kind).records
+    )
+    planned = [event.asset_check_planned_data.asset_check_key for event in events if event is not None]
+    keys = [key for key in planned if key.asset_key.to_user_string() in assets]
+    newest = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return all(is_good(newest.get(key)) for key in keys)

@@ -367,6 +367,7 @@ def _repeat_result(off: dict[str, float], unread: list[str]) -> dg.AssetCheckRes
     """Judge by the track whose two vectors differ most; one that could not be read again is no difference."""
     worst = max(off.values(), default=0.0)
     differing = [song_id for song_id, difference in off.items() if not difference <= _REPEAT_TOLERANCE]
+    slight = all(difference <= _REPEAT_LIMIT for difference in off.values())  # a NaN is not
     problem = (
         f"embedded again, {_shown(differing)} differ from the record by up to 1 - cosine = {worst:.1e}. "
         "Above 1e-3 it is of another model or sound: materialise the batch again. Below, another kind of "
@@ -374,7 +375,7 @@ def _repeat_result(off: dict[str, float], unread: list[str]) -> dg.AssetCheckRes
     )
     return dg.AssetCheckResult(
         passed=not differing,
-        severity=dg.AssetCheckSeverity.WARN if worst <= _REPEAT_LIMIT else dg.AssetCheckSeverity.ERROR,
+        severity=dg.AssetCheckSeverity.WARN if slight else dg.AssetCheckSeverity.ERROR,
         description=problem if differing else "; ".join(unread) or None,
         metadata={"repeated": len(off), "largest_repeat_difference": worst, "not_read_again": len(unread)},
     )
@@ -522,9 +523,10 @@ def _by_id(table: pa.Table) -> pa.Table:
 @dg.asset_check(asset=retrieval_index, blocking=True)
 def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The mean stored with the index is that of the raw vectors."""
-    index = load_index(warehouse.record)
-    if index is None:
+    stored = load_index(warehouse.record)
+    if stored is None:
         return _result([], rows=0)
+    index, _ = stored
     raw = _raw(warehouse, clap_model).corpus
     off = float(np.abs(index.mean - raw.vectors.mean(axis=0, dtype=np.float64)).max())
     problems = [f"the stored mean is off the raw mean by {off:.2e}"] if not off <= _MEAN_TOLERANCE else []
@@ -534,12 +536,13 @@ def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.As
 @dg.asset_check(asset=retrieval_index, blocking=True)
 def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The raw embedding of a stored track finds that track first, at 1."""
-    index = load_index(warehouse.record)
-    if index is None:
+    stored = load_index(warehouse.record)
+    if stored is None:
         return _result([], queried=0)
+    index, _ = stored
     raw = _raw(warehouse, clap_model).corpus
-    stored = frozenset(index.track_ids.tolist())
-    rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in stored]
+    indexed = frozenset(index.track_ids.tolist())
+    rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in indexed]
     rows = rows[:: max(1, len(rows) // _QUERIES)]
     ids, scores = index.search(raw.vectors[rows], k=_TWINS)
     # A track shares the first place with its copies: they have the very same vector, and so the same score.
@@ -623,8 +626,29 @@ def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
 
 
 @dg.asset_check(asset=warehouse_tables)
+def index_covers_library(warehouse: Warehouse) -> dg.AssetCheckResult:
+    """Every live track with an embedding can be found by a search, or is said to have no direction."""
+    with connect_live(warehouse.record) as connection:
+        rows = connection.execute(
+            "SELECT song_id FROM clap_embeddings ANTI JOIN retrieval_index USING (song_id) "
+            "ANTI JOIN (FROM track_failures WHERE stage = 'normalisation') USING (song_id)"
+        ).fetchall()
+        row = connection.execute("SELECT count(*) FROM retrieval_index").fetchone()
+    lost = [song_id for (song_id,) in rows]
+    return _result(
+        [f"not in the index: {_shown(lost)}"] if lost else [],
+        do="Materialise clap_embeddings_normalized and retrieval_index again.",
+        tracks=lost,
+        indexed=row[0] if row else 0,
+    )
+
+
+@dg.asset_check(asset=warehouse_tables)
 def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """No feature is the same number, or missing, in every track: such a column is an error in disguise."""
+    """No feature is the same number, or missing, in every track: such a column may be an error in disguise.
+
+    A warning: short sounds rightly have no second tempo, say, and no rebuild would give them one.
+    """
     counts = ", ".join(f"count(DISTINCT {feature.name})" for feature in FEATURES)
     with connect_live(warehouse.record) as connection:
         row = connection.execute(f"SELECT count(*), {counts} FROM audio_features").fetchone()  # noqa: S608
@@ -635,13 +659,17 @@ def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     return _result(
         [f"the same in all {n_tracks} tracks: {', '.join(constant)}"] if judged else [],
         do="Do not use these columns; report it as an error of this program.",
+        severity=dg.AssetCheckSeverity.WARN,
         rows=n_tracks,
     )
 
 
 @dg.asset_check(asset=warehouse_tables)
 def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """Every one of the twelve tonics occurs, once the library is large enough to expect it."""
+    """Every one of the twelve tonics occurs, once the library is large enough to expect it.
+
+    A warning: a library may be of one instrument's keys, and no rebuild would change it.
+    """
     with connect_live(warehouse.record) as connection:
         rows = connection.execute(
             "SELECT key_name(key_cos, key_sin, 0) AS tonic, count(*) FROM audio_features "
@@ -655,6 +683,7 @@ def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
     return _result(
         problems,
         do="Unless the library is chosen by key, report it as an error of this program.",
+        severity=dg.AssetCheckSeverity.WARN,
         rows=total,
         tonics=len(counts),
         counts=counts,
@@ -699,6 +728,7 @@ CHECKS = (
     index_without_hubs,
     index_mean_steady,
     published_tables_agree,
+    index_covers_library,
     feature_columns_vary,
     all_keys_possible,
     exports_load,

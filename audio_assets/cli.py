@@ -8,7 +8,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -168,7 +168,7 @@ def run(
     ] = False,
 ) -> None:
     """Compute all that is new or changed, check it, and publish the tables."""
-    from audio_assets.outstanding import analyse_again, never_analysed
+    from audio_assets.outstanding import never_analysed, results
 
     if only_new and force:
         raise typer.BadParameter("--only-new and --force contradict each other")
@@ -179,9 +179,10 @@ def run(
         chosen = path is None or any(is_below(track) for track in work.tracks)
         return chosen and (not only_new or never_analysed(warehouse, work))
 
+    anew = results(warehouse, is_below) if force else {}
     if force:
-        out.print(f"{analyse_again(warehouse, is_below)} results are computed again.")
-    _run_pipeline(library, manifest, data, clap_model, offline, workers, wanted)
+        out.print(f"{_n_tracks(anew)} results are computed again.")
+    _run_pipeline(library, manifest, data, clap_model, offline, workers, wanted, anew)
 
 
 @app.command()
@@ -202,14 +203,14 @@ def retry(
     Tracks that failed for a passing reason are tried again by every run and backfill anyway.
     """
     from audio_assets.attempts import forget_attempts
-    from audio_assets.outstanding import analyse_again
+    from audio_assets.outstanding import results
 
     warehouse = _warehouse(_existing(data))
     forget_attempts(warehouse.path)
+    anew = results(warehouse, lambda _: True, only_failed=True) if failed else {}
     if failed:
-        n_failed = analyse_again(warehouse, lambda _: True, only_failed=True)
-        out.print(f"{n_failed} failures are looked at again.")
-    _run_pipeline(library, manifest, data, clap_model, offline, workers, lambda _: True)
+        out.print(f"{_n_tracks(anew)} failures are looked at again.")
+    _run_pipeline(library, manifest, data, clap_model, offline, workers, lambda _: True, anew)
 
 
 @app.command()
@@ -221,10 +222,10 @@ def backfill(
     """Launch a backfill of all missing, failed and stale batches, in the daemon that runs over the data."""
     from audio_assets.automation.on_demand import NoDaemonError, backfill_now
     from audio_assets.pipeline import open_instance
-    from resources.clap_model import ClapModel
 
     warehouse = _warehouse(_existing(data))
-    model = ClapModel(model_id=_model_name(clap_model), offline=True)
+    # By the daemon's name for it, and set as in the daemon: else all of the embeddings would look stale.
+    model = _clap_model(_model_name(clap_model))
     with open_instance(warehouse.path) as instance:
         try:
             planned, backfill_id = backfill_now(instance, warehouse, model, dry_run=dry_run)
@@ -246,12 +247,12 @@ def _run_pipeline(
     offline: bool,
     workers: int,
     wanted: Callable[["Work"], bool],
+    anew: Mapping[tuple[str, str], list[str]],
 ) -> None:
     from audio_assets.pipeline import Pipeline, open_instance
     from audio_assets.progress_bar import progress_bar
     from resources.analysis_pool import AnalysisPool
 
-    _refuse_missing_folder(clap_model)
     model = _clap_model(clap_model, offline=offline)
     warehouse = _warehouse(data)
     warehouse.prepare()
@@ -265,7 +266,7 @@ def _run_pipeline(
             progress=progress,
         )
         try:
-            report = pipeline.run(instance, wanted)
+            report = pipeline.run(instance, wanted, anew)
         except KeyboardInterrupt:
             err.print("Interrupted. What was finished is kept; run again to go on.")
             raise typer.Exit(EXIT_INTERRUPTED) from None
@@ -429,7 +430,7 @@ def ui(
     module = {
         ServerPart.ALL: ["dagster", "dev", *code, *address],
         ServerPart.WEB: ["dagster_webserver", *code, *address],
-        ServerPart.DAEMON: ["dagster._daemon", "run", *code],
+        ServerPart.DAEMON: ["audio_assets.daemon", "run", *code],
     }[part]
     command = [sys.executable, "-m", *module]
     os.execve(sys.executable, command, environment)  # noqa: S606
@@ -465,7 +466,7 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     out.print("Making the demo library: 24 synthesised tracks in wav, flac, ogg and mp3 ...")
     library = make_demo_library(folder / "demo")
     model = copy_demo_checkpoint(folder / "demo-clap")
-    _run_pipeline(library / "audio", None, data, str(model), True, 0, lambda _: True)
+    _run_pipeline(library / "audio", None, data, str(model), True, 0, lambda _: True, {})
     show(out, folder, library / "truth.csv")
 
 
@@ -484,7 +485,7 @@ def search(
     record = _warehouse(_existing(data)).record
     model = _clap_model(clap_model)
     try:
-        hits = search_text(record, model.text_tower(), model.settings(), text, limit)
+        hits = search_text(record, model, text, limit)
         concerns = model.concerns()
     except (ModelError, QueryError, SearchRefusedError) as error:
         _fail(str(error))
@@ -566,11 +567,18 @@ def main() -> None:
 
 def _database_refusal(error: BaseException | None) -> str | None:
     """Say in a sentence that Dagster's database found the disk full or read-only; None for other errors."""
+    read_only = (
+        "Dagster's run records (dagster/ of the data) cannot be written to. "
+        "Mount it read-write, or give it to the user that runs audio-assets, and run again"
+    )
     refusals = {
         sqlite3.SQLITE_FULL: "No space left on device for Dagster's run records (dagster/ of the data). "
         "Free some and run again; finished tracks are kept",
-        sqlite3.SQLITE_READONLY: "Dagster's run records (dagster/ of the data) cannot be written to. "
-        "Mount it read-write, or give it to the user that runs audio-assets, and run again",
+        sqlite3.SQLITE_READONLY: read_only,
+        sqlite3.SQLITE_CANTOPEN: read_only,  # even to read, a file beside the database has to be made
+        # What SQLite says where not even the file that readers share can grow.
+        sqlite3.SQLITE_IOERR: "Dagster's run records (dagster/ of the data) cannot be read. If the disk is "
+        "full, free some and run again; finished tracks are kept",
     }
     while error is not None:
         if isinstance(error, sqlite3.Error):
@@ -594,6 +602,7 @@ def _warehouse(data: Path) -> "Warehouse":
 def _clap_model(name: str, *, offline: bool = True) -> "ClapModel":
     from resources.clap_model import ModelSettingError, clap_model_from_environment
 
+    _refuse_missing_folder(name)
     try:
         return clap_model_from_environment(model_id=name, offline=offline)
     except ModelSettingError as error:
@@ -606,7 +615,7 @@ def _model_name(name: str) -> str:
 
 
 def _refuse_missing_folder(model: str) -> None:
-    """Refuse a path that is not there before it is looked for on the hub, after all features were made."""
+    """Refuse a path that is not there: else it would be missed on the hub, after all features were made."""
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     if looks_like_path and not Path(model).expanduser().is_dir():
         raise typer.BadParameter(f"there is no folder {model}", param_hint="--clap-model")
@@ -662,6 +671,10 @@ def _print_state(data: Path) -> dict[str, int]:
     return counts
 
 
+def _n_tracks(anew: Mapping[tuple[str, str], list[str]]) -> int:
+    return sum(map(len, anew.values()))
+
+
 def _state_of(is_read: bool, is_pinned: bool) -> str:
     if is_pinned:
         return "read, held here by a rollback"
@@ -672,25 +685,33 @@ def _print_activity(data: Path) -> None:
     """Print what is pending, for how long yet, and what is at work on it."""
     from audio_assets.attempts import Attempts
     from audio_assets.automation import AutomationSettings
+    from audio_assets.automation.backfills import unfinished_targets
     from audio_assets.automation.on_demand import activity
-    from audio_assets.outstanding import EMBEDDINGS, FEATURES, outstanding_as_recorded
+    from audio_assets.gate import BATCHED, describe, unproven
+    from audio_assets.outstanding import outstanding_as_recorded
+    from audio_assets.pipeline import open_instance
     from audio_assets.warehouse import measured_rate
 
     warehouse = _warehouse(data)
-    work = outstanding_as_recorded(warehouse).work
+    with open_instance(data) as instance:
+        busy = unfinished_targets(instance)
+        work = outstanding_as_recorded(instance, warehouse, busy)
+        held_back = unproven(instance, warehouse.record, without=busy)
+        going_on = activity(instance)
     given_up = Attempts(data, AutomationSettings.from_environment().most_attempts).given_up(work)
     rows = []
-    for table in (FEATURES, EMBEDDINGS):
+    for table in BATCHED:
         n_pending = sum(len(item.tracks) for item in work if item.table == table)
         rate = measured_rate(warehouse.record, table)
         n_batches = sum(item.table == table for item in work)
         rows.append((table, n_pending, n_batches, _rate(rate), _eta(n_pending, rate)))
     _print_rows(("pending in", "tracks", "batches", "rate", "time to go"), rows)
     for item in given_up[:_SHOWN]:
-        out.print(
-            f"Given up: {item.table} of {item.batch}, {len(item.tracks)} tracks; see audio-assets retry."
-        )
-    for line in activity(data):
+        what = f"{len(item.tracks)} tracks" if item.tracks else "it fails a blocking check"
+        out.print(f"Given up: {item.table} of {item.batch}, {what}; see audio-assets retry.")
+    if held_back:
+        out.print(escape(f"Held back: {describe(held_back)}."))
+    for line in going_on:
         out.print(escape(line))
 
 

@@ -222,13 +222,14 @@ def index_corpus(
     return index_info(record)
 
 
-def load_index(record: Record) -> RetrievalIndex | None:
-    """Read the retrieval index; None where nothing is indexed."""
+def load_index(record: Record) -> tuple[RetrievalIndex, IndexInfo] | None:
+    """Read the retrieval index and what it was made of; None where nothing is indexed."""
     table = record.read("retrieval_index")
     if table is None or "mean" not in _metadata(table):
         return None
     mean = np.asarray(json.loads(_metadata(table)["mean"]), dtype=np.float32)
-    return RetrievalIndex(np.array(table["song_id"].to_pylist(), dtype=np.str_), vectors_of(table), mean)
+    ids = np.array(table["song_id"].to_pylist(), dtype=np.str_)
+    return RetrievalIndex(ids, vectors_of(table), mean), _info(_metadata(table), table.num_rows)
 
 
 def index_info(record: Record) -> IndexInfo | None:
@@ -256,10 +257,11 @@ def _info(values: dict[str, str], n_tracks: int) -> IndexInfo:
 
 def _drift_since_last(record: Record, settings_version: str, mean: npt.NDArray[np.float32]) -> dict[str, str]:
     """Compare with the index that is about to be replaced; nothing to say where it is of another model."""
-    last, info = load_index(record), index_info(record)
-    if last is None or info is None or info.settings_version != settings_version:
+    last = load_index(record)
+    if last is None or last[1].settings_version != settings_version:
         return {}
-    return {"drift": json.dumps(asdict(mean_drift(last.mean, mean))), "n_before": str(info.n_tracks)}
+    index, info = last
+    return {"drift": json.dumps(asdict(mean_drift(index.mean, mean))), "n_before": str(info.n_tracks)}
 
 
 def _as_text(vector: npt.NDArray[np.float32]) -> str:

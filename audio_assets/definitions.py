@@ -15,6 +15,7 @@ from audio_assets.automation import (
     JOBS,
     AutomationSettings,
     alert_sensors,
+    daily_verification,
     library_sensors,
     lost_runs,
     scheduled_backfill,
@@ -55,9 +56,10 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
         jobs=JOBS,
         schedules=[
             scheduled_backfill(automation),
+            daily_verification(automation),
             daily_maintenance(automation.schedule_status, automation.timezone),
         ],
-        sensors=[*library_sensors(automation), lost_runs(automation), *alert_sensors(automation)],
+        sensors=[*library_sensors(automation), lost_runs(automation.interval_s), *alert_sensors(automation)],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )

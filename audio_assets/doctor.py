@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from audio_assets.embeddings import ModelError
+from audio_assets.embeddings import ModelError, ModelMissingError
 from audio_assets.failures import TrackFailure
 from audio_assets.features import SAMPLE_RATE_HZ, extract_features
 from audio_assets.features.agreement import agrees
@@ -109,6 +109,9 @@ def _model(clap_model: ClapModel) -> Iterator[Finding]:
     try:
         checkpoint = clap_model.checkpoint()
         concerns = clap_model.concerns()
+    except ModelMissingError as error:
+        yield Finding("CLAP model", None, str(error))  # a fresh installation is well without one
+        return
     except ModelError as error:
         yield Finding("CLAP model", False, str(error))
         return

@@ -39,10 +39,14 @@ class FailureCode(StrEnum):
     ZERO_NORM = "zero_norm"
 
 
-#: Codes that may say something about the moment, the configured limits or our own code rather than about the
-#: file: worth another try even though the content hash has not changed.
+#: Codes that may say something about the moment, the place, the configured limits or our own code rather than
+#: about the bytes: worth another try even though the content hash has not changed. A live track that is
+#: missing when it is to be analysed has just been moved, say, and is the same track at its new path.
 RETRYABLE = frozenset(
     {
+        FailureCode.MISSING,
+        FailureCode.OUTSIDE_ROOT,
+        FailureCode.NOT_A_FILE,
         FailureCode.UNREADABLE,
         FailureCode.CHANGED_WHILE_READING,
         FailureCode.TIMED_OUT,

@@ -1,63 +1,140 @@
-"""What failed a blocking check of its batch: nothing is built on it, and it is tried again.
+"""What has passed its blocking checks: nothing is built on anything else, whoever launches the build.
 
-A blocking check ends the run of its batch, yet the batch's rows are in the record by then. So whoever
-builds tables over all batches asks here first.
+A blocking check ends the run that made a table or a batch of one, yet the rows are on record by then. So
+every asset asks here before it reads what it is made of. Batches that have not passed are outstanding: they
+are checked again.
 """
 
+from collections.abc import Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audio_assets.checks import CHECKS
-from audio_assets.outstanding import EMBEDDINGS, FEATURES, Outstanding, Work
+from audio_assets.builds import EMBEDDINGS, FEATURES, is_good
+from audio_assets.warehouse import Record, identity
 
 if TYPE_CHECKING:
-    from dagster._core.storage.asset_check_execution_record import AssetCheckPartitionInfo
+    from dagster._core.storage.asset_check_execution_record import (
+        AssetCheckExecutionRecord,
+        AssetCheckPartitionInfo,
+    )
 
-_BATCHED = {dg.AssetKey(FEATURES), dg.AssetKey(EMBEDDINGS)}
-_BLOCKING = [
-    spec.key for check in CHECKS for spec in check.check_specs if spec.blocking and spec.asset_key in _BATCHED
-]
+#: Metadata of a materialisation: which file it wrote.
+WRITTEN = "written"
+
+BATCHED = (FEATURES, EMBEDDINGS)
+_SHOWN = 5
+
+#: A table and a batch of it; no batch for a table that has none.
+Part = tuple[str, str | None]
 
 
-def failing(instance: dg.DagsterInstance) -> set[tuple[str, str]]:
-    """Tables and batches that failed a blocking check, or were made and never checked."""
+class UnprovenError(Exception):
+    """What a table would be made of has not passed its blocking checks; nothing was built."""
+
+
+def require_proven(instance: dg.DagsterInstance, record: Record, tables: Sequence[str]) -> None:
+    """Refuse to build on what failed a blocking check, or has not passed it yet.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Knows the results of checks.
+    record : Record
+        What there is.
+    tables : sequence of str
+        What is to be built on.
+
+    Raises
+    ------
+    UnprovenError
+        Names what has not passed.
+    """
+    if parts := unproven(instance, record, tables):
+        raise UnprovenError(f"nothing was built: {describe(parts)}")
+
+
+def unproven(
+    instance: dg.DagsterInstance,
+    record: Record,
+    tables: Sequence[str] = BATCHED,
+    *,
+    without: Container[Part] = (),
+) -> set[Part]:
+    """Tables, or batches of them, that are on record and have not passed their blocking checks.
+
+    Parts that need not be told of may be named; each one whose run has not come to its checks costs queries.
+
+    A run that ended before it wrote anything leaves what was found before in force. A batch that no check
+    ever looked at, as after the loss of Dagster's run records, has not passed.
+    """
     # Not public, and the only way to ask for a check of every partition at once.
-    infos = instance.event_log_storage.get_asset_check_partition_info(_BLOCKING)
-    return {
-        (info.check_key.asset_key.to_user_string(), info.partition_key)
-        for info in infos
-        if info.partition_key and _is_failing(instance, info)
-    }
+    infos = instance.event_log_storage.get_asset_check_partition_info(_blocking_checks(tables))
+    unchecked = {(table, batch) for table in tables if table in BATCHED for batch in record.batches(table)}
+    unchecked -= {_part(info) for info in infos}
+    asked = [info for info in infos if _part(info) not in without]
+    wrong = {_part(info) for info in asked if not _has_passed(instance, record, info)}
+    return unchecked | {part for part in wrong if record.path(*part).exists()}
 
 
-def _is_failing(instance: dg.DagsterInstance, info: "AssetCheckPartitionInfo") -> bool:
-    from dagster._core.event_api import PartitionKeyFilter
+def written(record: Record, table: str, batch: str | None = None) -> dict[str, str]:
+    """Metadata by which it is known later that a file is the one that was checked."""
+    return {WRITTEN: "-".join(map(str, identity(record.path(table, batch))))}
+
+
+def describe(parts: Iterable[Part]) -> str:
+    """One sentence for a person."""
+    names = sorted(f"{table} of {batch}" if batch else table for table, batch in parts)
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return (
+        f"a blocking check failed, or has not been made, for {', '.join(names[:_SHOWN])}{more}; "
+        "the asset's page says which tracks"
+    )
+
+
+def _blocking_checks(tables: Sequence[str]) -> list[dg.AssetCheckKey]:
+    from audio_assets.checks import CHECKS  # they are of the assets, and the assets ask here
+
+    specs = (spec for check in CHECKS for spec in check.check_specs)
+    return [spec.key for spec in specs if spec.blocking and spec.asset_key.to_user_string() in tables]
+
+
+def _part(info: "AssetCheckPartitionInfo") -> Part:
+    return info.check_key.asset_key.to_user_string(), info.partition_key
+
+
+def _has_passed(instance: dg.DagsterInstance, record: Record, info: "AssetCheckPartitionInfo") -> bool:
     from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus as Status
 
-    if info.latest_execution_status != Status.PLANNED:
-        return info.latest_execution_status == Status.FAILED
-    # The run ended before the check. Either it made the batch, or what was found before it still holds.
     if (info.latest_materialization_storage_id or 0) > info.latest_check_event_storage_id:
+        return False  # made after the last look at it
+    if info.latest_execution_status == Status.SUCCEEDED:
         return True
-    earlier = instance.event_log_storage.get_asset_check_execution_history(
-        info.check_key,
-        limit=1,
-        status={Status.SUCCEEDED, Status.FAILED},
-        partition_filter=PartitionKeyFilter(key=info.partition_key),
+    if info.latest_execution_status == Status.FAILED:
+        return is_good(_last_evaluation(instance, info))
+    # The run has not come to the check. Unless it wrote its file all the same, what was found before holds.
+    return is_good(_last_evaluation(instance, info)) and _is_as_made(instance, record, _part(info))
+
+
+def _last_evaluation(
+    instance: dg.DagsterInstance, info: "AssetCheckPartitionInfo"
+) -> "AssetCheckExecutionRecord | None":
+    from dagster._core.event_api import PartitionKeyFilter
+    from dagster._core.storage.asset_check_execution_record import (
+        COMPLETED_ASSET_CHECK_EXECUTION_RECORD_STATUSES as EVALUATED,
     )
-    return bool(earlier) and earlier[0].status == Status.FAILED
+
+    found = instance.event_log_storage.get_asset_check_execution_history(
+        info.check_key, limit=1, status=EVALUATED, partition_filter=PartitionKeyFilter(key=info.partition_key)
+    )
+    return found[0] if found else None
 
 
-def with_failing(found: Outstanding, failed: set[tuple[str, str]]) -> Outstanding:
-    """Add what failed a check to what is outstanding: where nothing is to compute, it is checked again."""
-    known = {(work.table, work.batch) for work in found.work}
-    again = [Work(table, batch, [], "a check failed") for table, batch in sorted(failed - known)]
-    return Outstanding(sorted([*found.work, *again], key=lambda work: work.batch), found.model_problem)
-
-
-def describe(failed: set[tuple[str, str]]) -> str:
-    """One sentence for a person."""
-    shown = ", ".join(f"{table} of {batch}" for table, batch in sorted(failed)[:5])
-    more = f" and {len(failed) - 5} more" if len(failed) > 5 else ""
-    return f"a blocking check failed for {shown}{more}; the asset's page says which tracks"
+def _is_as_made(instance: dg.DagsterInstance, record: Record, part: Part) -> bool:
+    """Whether a file is the one that its last materialisation wrote."""
+    table, batch = part
+    wanted = dg.AssetRecordsFilter(dg.AssetKey(table), asset_partitions=[batch] if batch else None)
+    made = instance.fetch_materializations(wanted, limit=1).records
+    event = made[0].asset_materialization if made else None
+    noted = event.metadata.get(WRITTEN) if event else None
+    return noted is not None and noted.value == written(record, table, batch)[WRITTEN]

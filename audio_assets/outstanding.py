@@ -1,110 +1,123 @@
 """What there is to compute: the one answer that the command line, the sensors and the schedule all act on.
 
-What belongs here: which tracks of which batches have no row that is still true. What does not: running
-them, and whether tables over the whole collection are up to date (``builds``).
+What belongs here: which tracks of which batches have no row that is still true, and which batches have to be
+checked again. What does not: running them, and whether tables over the whole collection are up to date
+(``builds``).
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
+import dagster as dg
+
+from audio_assets.builds import EMBEDDINGS, FEATURES
 from audio_assets.embeddings import ModelError
 from audio_assets.features import EXTRACTOR_VERSION
+from audio_assets.gate import BATCHED, Part, unproven
 from audio_assets.library import Entry
-from audio_assets.warehouse import drop_rows, pending
+from audio_assets.warehouse import pending
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
-FEATURES = "audio_features"
-EMBEDDINGS = "clap_embeddings"
 FEATURE_VERSION = ("extractor_version", EXTRACTOR_VERSION)
 _VERSION_COLUMNS = {FEATURES: FEATURE_VERSION[0], EMBEDDINGS: "settings_version"}
+_TO_BE_CHECKED = "to be checked"
 
 
 @dataclass(frozen=True)
 class Work:
     """Tracks of one batch of one table that have no row that is still true.
 
-    ``inputs`` is the same as long as the same bytes of the same tracks wait for the same version.
+    No tracks: all rows are true, and the batch has to be checked again. ``inputs`` is the same as long as the
+    same bytes of the same tracks wait; ``version`` is the one that they wait for, None if that is not known.
     """
 
     table: str
     batch: str
     tracks: list[Entry]
+    version: str | None
     inputs: str
 
 
 @dataclass(frozen=True)
 class Outstanding:
-    """All work there is; ``model_problem`` says why the embeddings could not be looked at."""
+    """All work there is, by batch; ``model_problem`` says why the embeddings could not be looked at."""
 
     work: list[Work]
     model_problem: str | None = None
 
-    @property
-    def batches(self) -> list[str]:
-        """Batches with work of any kind, in order."""
-        return sorted({work.batch for work in self.work})
+
+def outstanding(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    clap_model: ClapModel,
+    busy: Container[Part] = (),
+) -> Outstanding:
+    """Find what is missing, stale by its bytes or version, worth another try, or has to be checked again.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Knows the results of checks.
+    warehouse : Warehouse
+        The record and its ledger.
+    clap_model : ClapModel
+        Decides which embeddings are still true.
+    busy : container of (str, str)
+        Tables and batches whose checks are still to come.
+
+    Returns
+    -------
+    Outstanding
+        Without a usable model, the features only.
+    """
+    versions: dict[str, str | None] = {FEATURES: EXTRACTOR_VERSION}
+    try:
+        versions[EMBEDDINGS] = clap_model.settings().version
+    except ModelError as error:
+        return Outstanding(_work(instance, warehouse, versions, busy), str(error))
+    return Outstanding(_work(instance, warehouse, versions, busy))
 
 
-def outstanding(warehouse: Warehouse, clap_model: ClapModel) -> Outstanding:
-    """Find what is missing, stale by its bytes or version, or worth another try.
+def outstanding_as_recorded(
+    instance: dg.DagsterInstance, warehouse: Warehouse, busy: Container[Part] = ()
+) -> list[Work]:
+    """Find the same without knowing the model in force: embeddings are to be as the newest ones there."""
+    versions = {FEATURES: EXTRACTOR_VERSION, EMBEDDINGS: _newest_settings(warehouse)}
+    return _work(instance, warehouse, versions, busy)
+
+
+def results(
+    warehouse: Warehouse, wanted: Callable[[Entry], bool], *, only_failed: bool = False
+) -> dict[tuple[str, str], list[str]]:
+    """Tracks that have a result, to be made anew.
 
     Parameters
     ----------
     warehouse : Warehouse
         The record and its ledger.
-    clap_model : ClapModel
-        Decides which embeddings are still true.
-
-    Returns
-    -------
-    Outstanding
-        Sorted by batch; without a usable model, the features only.
-    """
-    versions = {FEATURES: EXTRACTOR_VERSION}
-    try:
-        versions[EMBEDDINGS] = clap_model.settings().version
-    except ModelError as error:
-        return Outstanding(_work(warehouse, versions), str(error))
-    return Outstanding(_work(warehouse, versions))
-
-
-def outstanding_as_recorded(warehouse: Warehouse) -> Outstanding:
-    """Find the same without knowing the model in force: embeddings are to be as the newest ones there."""
-    versions = {FEATURES: EXTRACTOR_VERSION, EMBEDDINGS: _newest_settings(warehouse) or ""}
-    return Outstanding(_work(warehouse, versions))
-
-
-def analyse_again(warehouse: Warehouse, wanted: Callable[[Entry], bool], *, only_failed: bool = False) -> int:
-    """Forget results, so that they are outstanding again.
-
-    Parameters
-    ----------
-    warehouse : Warehouse
-        Read and written.
     wanted : callable
         Which live tracks.
     only_failed : bool
-        Forget recorded failures only.
+        Recorded failures only.
 
     Returns
     -------
-    int
-        Rows that were forgotten.
+    dict of (str, str) to list of str
+        Ids by table and batch.
     """
-    tracks = [track for track in warehouse.live_tracks() if wanted(track)]
-    ids = {track.song_id for track in tracks}
-
-    def unwanted(song_id: str, code: str | None) -> bool:
-        return song_id in ids and (code is not None or not only_failed)
-
-    batches = sorted({track.batch for track in tracks if track.batch})
-    return sum(
-        drop_rows(warehouse.record, table, batch, unwanted)
-        for batch in batches
-        for table in (FEATURES, EMBEDDINGS)
-    )
+    live = {track.song_id for track in warehouse.live_tracks() if wanted(track)}
+    found = {}
+    for table in BATCHED:
+        for batch in warehouse.record.batches(table):
+            rows = warehouse.record.read(table, batch)
+            assert rows is not None
+            columns = (rows[name].to_pylist() for name in ("song_id", "failure_code"))
+            ids = [i for i, code in zip(*columns, strict=True) if i in live and (code or not only_failed)]
+            if ids:
+                found[table, batch] = ids
+    return found
 
 
 def never_analysed(warehouse: Warehouse, work: Work) -> bool:
@@ -114,19 +127,26 @@ def never_analysed(warehouse: Warehouse, work: Work) -> bool:
     return any(track.song_id not in known for track in work.tracks)
 
 
-def _work(warehouse: Warehouse, versions: dict[str, str]) -> list[Work]:
+def _work(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    versions: Mapping[str, str | None],
+    busy: Container[Part],
+) -> list[Work]:
     by_batch: dict[str, list[Entry]] = {}
     for track in warehouse.live_tracks():
         assert track.batch is not None
         by_batch.setdefault(track.batch, []).append(track)
-    found = []
-    for batch, tracks in sorted(by_batch.items()):
+    found = {}
+    for batch, tracks in by_batch.items():
         for table, version in versions.items():
-            wanted = (_VERSION_COLUMNS[table], version)
-            todo = pending(warehouse.record, table, batch, tracks, wanted)
-            if todo:
-                found.append(Work(table, batch, todo, _digest(version, todo)))
-    return found
+            wanted = (_VERSION_COLUMNS[table], version or "")
+            if todo := pending(warehouse.record, table, batch, tracks, wanted):
+                found[table, batch] = Work(table, batch, todo, version, _digest(todo))
+    for table, key in unproven(instance, warehouse.record, without=busy):
+        if key is not None and table in versions:
+            found.setdefault((table, key), Work(table, key, [], versions[table], _TO_BE_CHECKED))
+    return sorted(found.values(), key=lambda work: work.batch)
 
 
 def _newest_settings(warehouse: Warehouse) -> str | None:
@@ -143,6 +163,6 @@ def _newest_settings(warehouse: Warehouse) -> str | None:
     return versions[-1][1] if versions else None
 
 
-def _digest(version: str, tracks: Sequence[Entry]) -> str:
-    text = "\0".join([version, *(f"{track.song_id} {track.content_sha256}" for track in tracks)])
+def _digest(tracks: Sequence[Entry]) -> str:
+    text = "\0".join(f"{track.song_id} {track.content_sha256}" for track in tracks)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Iterable
 
 import dagster as dg
+from pydantic import Field
 
 # Partitioned checks are a preview in Dagster; its version is pinned for that reason.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -13,6 +14,15 @@ warnings.filterwarnings("ignore", category=dg.PreviewWarning)
 # Assets over it have no backfill policy, so that a backfill makes a run of each batch. Under a policy, be it
 # of one partition a run, runs get a range of partitions, and the results of their checks lose the batch.
 track_batches = dg.DynamicPartitionsDefinition(name="track_batch")
+
+
+class BatchConfig(dg.Config):
+    """How to bring a batch up to date."""
+
+    anew: list[str] = Field(
+        default=[], description="Ids of tracks to analyse again although their results stand."
+    )
+
 
 _KEY = re.compile(r"batch-\d{6,}")
 _MOST_KEYS_A_CALL = 10_000

@@ -5,18 +5,19 @@ What belongs here: which jobs run for which batches, in what order. What does no
 """
 
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 import dagster as dg
 
-from audio_assets.automation.lost_runs import this_process
-from audio_assets.builds import RETRIEVAL, due
+from audio_assets.automation.lost_runs import end_lost_runs, this_process
+from audio_assets.builds import FEATURES, RETRIEVAL, due
 from audio_assets.definitions import build_defs
-from audio_assets.gate import describe, failing, with_failing
+from audio_assets.gate import BATCHED, describe, unproven
 from audio_assets.outstanding import Work, outstanding
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -105,7 +106,12 @@ class Pipeline:
             progress=progress,
         )
 
-    def run(self, instance: dg.DagsterInstance, wanted: Callable[[Work], bool] | None = None) -> RunReport:
+    def run(
+        self,
+        instance: dg.DagsterInstance,
+        wanted: Callable[[Work], bool] = lambda _: True,
+        anew: Mapping[tuple[str, str], Sequence[str]] = MappingProxyType({}),
+    ) -> RunReport:
         """Bring everything up to date: what is new or changed, and then what is built of it.
 
         A batch or a model that fails does not keep the rest from being computed and published.
@@ -114,8 +120,10 @@ class Pipeline:
         ----------
         instance : DagsterInstance
             Where runs are recorded.
-        wanted : callable, optional
-            Which of the work is to be done; all of it by default.
+        wanted : callable
+            Which of the work is to be done.
+        anew : mapping of (str, str) to sequence of str
+            Tracks to compute although their results stand, by table and batch.
 
         Returns
         -------
@@ -123,35 +131,44 @@ class Pipeline:
             What happened.
         """
         report = RunReport()
+        end_lost_runs(instance)
         if not self._execute(instance, report, "refresh_manifest"):
             return report
-        for batch, tables in self.pending(instance, report, wanted):
-            self._execute(instance, report, "analyse_batch", batch, tables)
+        for batch, tables in self.pending(instance, report, wanted, anew):
+            config = {table: {"config": {"anew": list(anew.get((table, batch), ()))}} for table in tables}
+            self._execute(instance, report, "analyse_batch", batch, tables, config)
         self._rebuild(instance, report)
         return report
 
     def pending(
-        self, instance: dg.DagsterInstance, report: RunReport, wanted: Callable[[Work], bool] | None = None
+        self,
+        instance: dg.DagsterInstance,
+        report: RunReport,
+        wanted: Callable[[Work], bool],
+        anew: Iterable[tuple[str, str]],
     ) -> list[tuple[str, list[str]]]:
         """Batches with something to compute, and for which tables; without a usable model, only features."""
-        found = with_failing(outstanding(self._warehouse, self._clap_model), failing(instance))
+        found = outstanding(instance, self._warehouse, self._clap_model)
+        tables = (FEATURES,) if found.model_problem else BATCHED
         if found.model_problem:
             report.failed_jobs.append(f"no embeddings were made: {found.model_problem}")
-        work = [item for item in found.work if wanted is None or wanted(item)]
-        batches = sorted({item.batch for item in work})
-        return [(batch, [item.table for item in work if item.batch == batch]) for batch in batches]
+        targets = {*anew, *((item.table, item.batch) for item in found.work if wanted(item))}
+        by_batch = {
+            batch: [table for table in tables if (table, batch) in targets]
+            for batch in sorted({batch for _, batch in targets})
+        }
+        return [(batch, chosen) for batch, chosen in by_batch.items() if chosen]
 
     def _rebuild(self, instance: dg.DagsterInstance, report: RunReport) -> None:
         """Build what is made of all tracks: first the index; tables are not published beside a bad one."""
-        if failed := failing(instance):
-            report.failed_jobs.append(f"tables were not rebuilt: {describe(failed)}")
+        if parts := unproven(instance, self._warehouse.record):
+            report.failed_jobs.append(f"tables were not rebuilt: {describe(parts)}")
             return
-        record = self._warehouse.record
-        retrieval = [asset for asset in due(instance, record) if asset in RETRIEVAL]
+        retrieval = [asset for asset in due(instance, self._warehouse) if asset in RETRIEVAL]
         n_failed = len(report.errors)
         if retrieval and not self._execute(instance, report, "rebuild_tables", None, retrieval):
             return
-        publication = [asset for asset in due(instance, record) if asset not in RETRIEVAL]
+        publication = [asset for asset in due(instance, self._warehouse) if asset not in RETRIEVAL]
         if publication and len(report.errors) == n_failed:
             self._execute(instance, report, "rebuild_tables", None, publication)
 
@@ -162,13 +179,14 @@ class Pipeline:
         job_name: str,
         partition_key: str | None = None,
         assets: Sequence[str] = (),
+        config: Mapping[str, object] = MappingProxyType({}),
     ) -> bool:
         job = self._defs.resolve_job_def(job_name)
         result = job.execute_in_process(
             instance=instance,
             partition_key=partition_key,
             asset_selection=[dg.AssetKey(asset) for asset in assets] or None,
-            run_config=_QUIET,
+            run_config={**_QUIET, "ops": dict(config)},
             tags=this_process(),
             raise_on_error=False,
         )

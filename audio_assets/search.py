@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.corpus import index_info, load_index
+from audio_assets.corpus import load_index
 from audio_assets.embeddings import EmbeddingSettings
 from audio_assets.warehouse import Record
 
@@ -24,6 +24,16 @@ class TextEmbedder(Protocol):
 
     def embed(self, texts: list[str]) -> npt.NDArray[np.float32]:
         """Embed texts as unit vectors, shape (n, 512)."""
+
+
+class TextModel(Protocol):
+    """The model in force."""
+
+    def settings(self) -> EmbeddingSettings:
+        """Say which model it is, without loading it."""
+
+    def text_tower(self) -> TextEmbedder:
+        """Load the half that embeds texts, or refuse."""
 
 
 @dataclass(frozen=True)
@@ -46,9 +56,7 @@ class Hit:
     score: float
 
 
-def search_text(
-    record: Record, embedder: TextEmbedder, settings: EmbeddingSettings, text: str, k: int
-) -> list[Hit]:
+def search_text(record: Record, model: TextModel, text: str, k: int) -> list[Hit]:
     """Find the tracks nearest to a text.
 
     Text and audio vectors lie in two narrow cones apart from each other, so each is centred with the mean
@@ -58,10 +66,9 @@ def search_text(
     ----------
     record : Record
         Holds index and manifest.
-    embedder : TextEmbedder
-        Text tower of the model in force, found healthy.
-    settings : EmbeddingSettings
-        Settings in force; what they say of the arithmetic or the windows of tracks does not matter here.
+    model : TextModel
+        Model in force, loaded once nothing else speaks against the search. What its settings say of the
+        arithmetic or the windows of tracks does not matter here.
     text : str
         What is looked for, in English.
     k : int
@@ -81,15 +88,18 @@ def search_text(
     """
     if not text.strip():
         raise SearchRefusedError("the text is blank")
-    index, info = load_index(record), index_info(record)
-    if index is None or info is None:
+    stored = load_index(record)
+    if stored is None:
         raise SearchRefusedError("nothing is indexed yet; 'audio-assets run' makes the index")
+    index, info = stored
+    settings = model.settings()
     if not info.is_of(settings):
         raise SearchRefusedError(
             f"the index was made with {info.model} (weights {info.weights_sha256[:12]}), the model in force "
             f"is {settings.model_id}@{settings.revision} (weights {settings.weights_sha256[:12]}): name the "
             "index's model with --clap-model, or run again with this one"
         )
+    embedder = model.text_tower()
     if info.text_mean is None:
         raise SearchRefusedError(
             "the index has no mean of texts, as its model was not fit for texts when it was made: "

@@ -76,13 +76,14 @@ def _decode(root: Path, limits: AudioLimits, track: Entry, rate_hz: int) -> Deco
     # Located anew: between the scan and now a file may have become a link out of the root.
     path = root / locate(root, track.file_path)
     _refuse_changed(path, track)
-    audio = decode_mono(path, rate_hz, limits)
-    _refuse_changed(path, track)
-    return audio
+    try:
+        return decode_mono(path, rate_hz, limits)
+    finally:  # a failure, too, may be of other bytes
+        _refuse_changed(path, track)
 
 
 def _refuse_changed(path: Path, track: Entry) -> None:
-    """Refuse numbers of other bytes than those the ledger's hash stands for."""
+    """Refuse results of other bytes than those the ledger's hash stands for."""
     if stat_key(path) != track.stat:
         raise TrackFailure(
             FailureCode.CHANGED_WHILE_READING, f"{track.file_path} was changed after the manifest was made"

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from audio_assets.library import Entry
 from audio_assets.warehouse import (
+    EXPORTS_LINK,
     FEWEST_KEPT,
     KEPT_GENERATIONS,
     Publication,
@@ -51,7 +52,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def exports_path(self) -> Path:
         """Folder of the files for notebooks."""
-        return self.path / "exports"
+        return self.path / EXPORTS_LINK
 
     def prepare(self) -> None:
         """Make the empty tables and ``catalog.sql``, and sweep up after killed writers."""

@@ -17,13 +17,12 @@ from test_unattended import note
 
 from audio_assets.attempts import Attempts, forget_attempts
 from audio_assets.automation import AutomationSettings, library_sensors, scheduled_backfill
-from audio_assets.automation.alerts import AlertError, deliver
+from audio_assets.automation.alerts import AlertError, alert_sensors, deliver
 from audio_assets.automation.settings import SettingError
 from audio_assets.builds import due
 from audio_assets.definitions import build_defs
-from audio_assets.features import FEATURES
 from audio_assets.library import list_library
-from audio_assets.outstanding import outstanding
+from audio_assets.outstanding import outstanding_as_recorded
 from audio_assets.pipeline import open_instance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -54,7 +53,8 @@ class Site:
 
     def tick(self, name: str, settings: AutomationSettings = SETTINGS) -> dg.SensorResult | dg.SkipReason:
         """Evaluate a sensor, and keep its cursor, as the daemon does."""
-        (sensor,) = (s for s in library_sensors(settings) if s.name == name)
+        sensors = [*library_sensors(settings), *alert_sensors(settings)]
+        (sensor,) = (sensor for sensor in sensors if sensor.name == name)
         wanted = {key: self.resources[key] for key in sensor.required_resource_keys}
         context = dg.build_sensor_context(
             instance=self.instance, cursor=self.cursors.get(name), resources=wanted, sensor_name=name
@@ -191,8 +191,12 @@ def test_a_poisoned_batch_is_given_up_and_said_to_be_until_its_inputs_change(sit
         site.finish_backfills()
     assert len(site.instance.get_backfills()) == 3
     assert "1 batch (1 of audio_features, 1 of clap_embeddings) given up" in said
-    found = outstanding(site.warehouse, site.resources["clap_model"])
-    assert len(Attempts(site.workplace.data, 3).given_up(found.work)) == 2
+    given_up = Attempts(site.workplace.data, 3).given_up(
+        outstanding_as_recorded(site.instance, site.warehouse)
+    )
+    assert [work.table for work in given_up] == ["audio_features", "clap_embeddings"], (
+        "status does not say so"
+    )
 
     note(path, 3)
     site.refresh()
@@ -213,7 +217,7 @@ def test_tables_are_rebuilt_only_when_they_are_not_made_of_what_is_there(site: S
         note(site.workplace.library / f"{name}.wav", ord(name) - 97)
     assert "no manifest" in str(site.tick("tables_to_rebuild").skip_message)
     assert site.workplace.run().succeeded
-    assert due(site.instance, site.warehouse.record) == []
+    assert due(site.instance, site.warehouse) == []
     assert "as it is" in str(site.tick("tables_to_rebuild").skip_message)
 
     (site.workplace.library / "a.wav").unlink()
@@ -226,27 +230,60 @@ def test_tables_are_rebuilt_only_when_they_are_not_made_of_what_is_there(site: S
     assert "failed; the next is in" in str(site.tick("tables_to_rebuild").skip_message)
 
 
-def test_nothing_is_built_on_a_batch_that_failed_a_blocking_check(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in "abc":
+def test_what_somebody_removed_or_spoilt_is_noticed_and_made_again(site: Site) -> None:
+    """The first at once, the second by the daily verification: no input of the tables has changed."""
+    for name in "ab":
         note(site.workplace.library / f"{name}.wav", ord(name) - 97)
-    centroid = next(feature for feature in FEATURES if feature.name == "spectral_centroid_mean")
-    with monkeypatch.context() as patch:
-        patch.setattr("audio_assets.checks.FEATURES", [replace(centroid, upper=-1.0)])
-        report = site.workplace.run()
-    assert "a blocking check failed for audio_features of batch-000001" in " ".join(report.failed_jobs)
-    assert not (site.workplace.data / "warehouse.duckdb").exists()
-    assert "Held back" in str(site.tick("tables_to_rebuild").skip_message)
-    assert "1 of audio_features" in site.scheduled(NOON), "the batch is not checked again"
-    assert outstanding(site.warehouse, site.resources["clap_model"]).work == [], (
-        "something was to be computed"
-    )
-    site.finish_backfills()
-
     assert site.workplace.run().succeeded
-    assert site.workplace.sql("SELECT count(*) FROM audio_features") == [(3,)]
-    assert "as it is" in str(site.tick("tables_to_rebuild").skip_message)
+    (site.workplace.data / "warehouse.duckdb").unlink()
+    assert due(site.instance, site.warehouse) == ["warehouse_tables"]
+    assert site.workplace.run().succeeded
+    assert due(site.instance, site.warehouse) == []
+
+    verify = site.defs.resolve_job_def("verify_tables")
+    assert verify.execute_in_process(instance=site.instance).success
+    assert due(site.instance, site.warehouse) == []
+    (site.workplace.data / "exports" / "embeddings" / "clap_index.npz").write_bytes(b"")
+    assert due(site.instance, site.warehouse) == []
+    verify.execute_in_process(instance=site.instance, raise_on_error=False)
+    assert due(site.instance, site.warehouse) == ["notebook_exports"]
+    assert site.workplace.run().succeeded
+    assert due(site.instance, site.warehouse) == []
+
+
+def test_a_change_to_a_batch_that_is_running_is_not_missed(site: Site) -> None:
+    """It may have read the file before, so it is looked at again as soon as it has ended."""
+    path = note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    assert "1 of audio_features" in str(site.tick("batches_to_analyse").skip_message)
+    note(path, 3)
+    site.refresh()
+    assert "running already" in str(site.tick("batches_to_analyse").skip_message)
+    assert "Waiting for batches" in str(site.tick("batches_to_analyse").skip_message)
+    site.finish_backfills()
+    assert "1 batch" in str(site.tick("batches_to_analyse").skip_message)
+    assert len(site.instance.get_backfills()) == 2
+    assert "acted on" in str(site.tick("batches_to_analyse").skip_message)
+    site.finish_backfills()
+    assert "acted on" in str(site.tick("batches_to_analyse").skip_message), "failures are for the schedule"
+
+
+def test_tables_that_lag_behind_are_told_of_once_a_day(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    settings = replace(SETTINGS, overdue_h=2.0, alert_command=(sys.executable, "-c", script))
+    note(site.workplace.library / "a.wav", 0)
+    now_s = time.time()
+    for hours in (0, 1, 2.1, 3, 30):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now_s + 3600 * hours)
+        said = str(site.tick("alert_on_overdue_tables", settings).skip_message)
+        assert "track_manifest, warehouse_tables, notebook_exports" in said
+    first, second = (json.loads(line) for line in told.read_text().splitlines())
+    assert first["event"] == "tables_overdue"
+    assert "behind the library for 2.1 h" in first["message"]
+    assert "30.0 h" in second["message"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ import torch
 from clap_folders import TINY, as_pickle, into_hub_cache, write_checkpoint
 from fresh_process import run_fresh
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
+from audio_assets.cli import app
 from audio_assets.embeddings import (
     DEFAULT_MODEL_ID,
     DEFAULT_REVISION,
@@ -99,7 +101,7 @@ def test_a_name_that_is_no_model_is_refused_before_any_download(
         resolve_checkpoint(name, COMMIT, tmp_path, offline=False)
 
 
-@pytest.mark.parametrize(("revision", "says"), [("", "no pinned revision"), ("main", "not a commit")])
+@pytest.mark.parametrize(("revision", "says"), [("", "no revision is pinned"), ("main", "not a commit")])
 def test_only_a_commit_names_a_model_for_good(tmp_path: Path, revision: str, says: str) -> None:
     with pytest.raises(ModelMissingError, match=says):
         resolve_checkpoint(STRANGER, revision, tmp_path, offline=False)
@@ -122,8 +124,12 @@ def test_no_network_is_a_missing_model_within_seconds(tmp_path: Path) -> None:
 # --- pickles
 
 
-def test_conversion_keeps_the_weights(folder: Path, made: Path) -> None:
+def test_conversion_keeps_the_weights_whatever_the_users_path_holds(
+    folder: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pickle_path = as_pickle(folder)
+    (tmp_path / "torch.py").write_text("raise SystemExit('imported from the user')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     convert_pickle(pickle_path, file_sha256(pickle_path), folder / "model.safetensors")
     assert same_weights(folder, made)
 
@@ -137,13 +143,13 @@ def test_conversion_opens_nothing_under_another_hash(folder: Path, monkeypatch: 
 
 
 class Bomb:
-    """Unpickles to a call."""
+    """Unpickles to a call, of a kind that the audit hook lets pass."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
     def __reduce__(self) -> tuple[object, ...]:
-        return os.system, (f"touch {self.mark}",)
+        return open, (str(self.mark), "w")
 
 
 @pytest.mark.parametrize("content", ["bomb", "nested"])
@@ -172,6 +178,28 @@ def test_the_converting_process_is_stopped_where_it_reaches_out(attempt: str, sa
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert says in done.stderr.splitlines()[-1]
+
+
+def test_no_code_in_a_checkpoint_is_run_or_offered(folder: Path, tmp_path: Path) -> None:
+    """Transformers asks on the terminal, and then imports what the folder names."""
+    mark = tmp_path / "ran"
+    (folder / "theirs.py").write_text(
+        "from transformers import RobertaTokenizer\n\n\nclass Theirs(RobertaTokenizer):\n    pass\n\n\n"
+        f"open({str(mark)!r}, 'w')\n"
+    )
+    for name, changes in (
+        ("config.json", {"model_type": "theirs"}),
+        (
+            "tokenizer_config.json",
+            {"tokenizer_class": "Theirs", "auto_map": {"AutoTokenizer": ["theirs.Theirs", None]}},
+        ),
+    ):
+        path = folder / name
+        path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    done = CliRunner().invoke(app, ["model", "check", str(folder)], input="y\n")
+    assert not mark.exists()
+    assert done.exit_code == 1
+    assert "Do you wish to run" not in done.output
 
 
 # --- the hub's cache
@@ -275,9 +303,28 @@ def test_a_published_pickle_is_verified_converted_and_found_again_offline(
 
 
 @pytest.mark.usefixtures("hub")
-def test_safetensors_are_preferred_and_no_pickle_is_fetched(folder: Path, tmp_path: Path) -> None:
-    (folder / "pytorch_model.bin").write_bytes(b"not looked at")
+def test_a_pull_that_was_stopped_after_its_conversion_is_gone_on_with(
+    folder: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_pickle(folder)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "file_sha256", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            resolve_checkpoint(STRANGER, COMMIT, tmp_path / "cache", offline=False)
     fetched = resolve_checkpoint(STRANGER, COMMIT, tmp_path / "cache", offline=False)
+    assert same_weights(fetched.path, made)
+
+
+@pytest.mark.usefixtures("hub")
+def test_safetensors_are_preferred_and_no_pickle_is_fetched(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "pytorch_model.bin").write_bytes(b"not looked at")
+    copy, names = shutil.copy, []
+    monkeypatch.setattr(shutil, "copy", lambda source, to: names.append(source.name) or copy(source, to))
+    fetched = resolve_checkpoint(STRANGER, COMMIT, tmp_path / "cache", offline=False)
+    assert "model.safetensors" in names
+    assert "pytorch_model.bin" not in names
     assert fetched.verified_by.startswith("the hub's hash of model.safetensors")
 
 

@@ -176,6 +176,7 @@ DAMAGE = [
     ("exports_load", "audio_features", with_column("tempo_bpm", 100.0), "merge_audio_features.csv"),
     ("published_tables_agree", "retrieval_index", without_first, "retrieval_index differs"),
     ("exports_load", "retrieval_index", without_first, "clap_index.npz"),
+    ("index_covers_library", "retrieval_index", without_first, "not in the index"),
     ("exports_load", "audio_features", without_first, "merge_audio_features.csv"),
     ("manifest_ids_unique", "track_manifest", with_twin, "occur twice"),
     ("manifest_tracks_available", "track_manifest", with_value("status", "missing"), "1 of 5 tracks"),

@@ -29,6 +29,8 @@ from audio_assets.embeddings import (
 )
 
 BACKENDS = [("torch", "float32"), ("torch", "bfloat16"), ("openvino", "float32")]
+if resolve_precision("auto", "cpu") == "bfloat16":
+    BACKENDS.append(("openvino", "bfloat16"))  # which refuses to run where the CPU does not multiply it
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +141,21 @@ def test_bfloat16_points_the_same_way_and_is_not_float32(load, heard, backend):
     )
     assert (exact * rough).sum(axis=1).min() > 0.9998
     assert 0.9990 < (centred(exact) * centred(rough)).sum(axis=1).min() < 1 - 1e-8
+
+
+def test_gelu_within_its_product_is_the_exact_one(checkpoint):
+    """Not its tanh approximation; and it is applied in every layer."""
+    if resolve_precision("auto", "cpu") == "float32":
+        pytest.skip("this CPU does not multiply bfloat16")
+    model = towers.AudioTower(checkpoint, "cpu", "bfloat16").model
+    assert sum("forward" in vars(module) for module in model.modules()) == sum(model.config.depths)
+    values = torch.linspace(-4, 4, 257).bfloat16()
+    identity = torch.nn.Linear(257, 257, dtype=torch.bfloat16).requires_grad_(False)
+    identity.weight.copy_(torch.eye(257))
+    identity.bias.zero_()
+    found = towers._linear_gelu(identity, values[None])[0].double()
+    exact = torch.nn.functional.gelu(values.double())
+    torch.testing.assert_close(found, exact, rtol=2**-8, atol=1e-6)
 
 
 def test_openvino_equals_torch(load, heard):

@@ -1,5 +1,6 @@
 """The CLAP model as a resource: one load a process, settings without torch, loud about bad weights."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -52,6 +53,20 @@ def test_equal_settings_share_one_encoder(demo_folder):
     auto, other = sorted(("float32", "bfloat16"), key=lambda name: name != resolve_precision("auto"))
     assert ClapModel(model_id=str(demo_folder), precision=auto).encoder() is first
     assert ClapModel(model_id=str(demo_folder), precision=other).encoder() is not first
+
+
+@pytest.mark.usefixtures("fresh_process")
+def test_a_configuration_that_changed_on_disk_is_loaded_anew(tmp_path):
+    """Else vectors of the old one would be recorded under the version of the new one."""
+    folder = write_checkpoint(tmp_path / "model", TINY)
+    first, version = (
+        ClapModel(model_id=str(folder)).encoder(),
+        ClapModel(model_id=str(folder)).settings().version,
+    )
+    config = {**TINY, "audio_config": {**TINY["audio_config"], "layer_norm_eps": 0.1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert ClapModel(model_id=str(folder)).settings().version != version
+    assert ClapModel(model_id=str(folder)).encoder() is not first
 
 
 @pytest.mark.usefixtures("fresh_process")

@@ -84,6 +84,14 @@ def test_a_moved_file_keeps_its_id() -> None:
     assert ids(scan(second, new="song", other="x")) == ids(second)
 
 
+def test_a_file_that_nobody_saw_while_it_moved_keeps_its_id() -> None:
+    first = scan({}, a="song", b="other")
+    between = scan(first, b="other")
+    after = scan(between, b="other", c="song")
+    assert ids(after)["c"] == ids(first)["a"]
+    assert after[ids(after)["c"]].batch == first[ids(first)["a"]].batch
+
+
 def test_copies_that_move_keep_their_ids_once_and_for_all() -> None:
     first = scan({}, p1="song", p2="song", other="x")
     moved = scan(first, q1="song", q2="song", other="x")

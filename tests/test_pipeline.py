@@ -72,6 +72,27 @@ def test_only_what_is_new_or_changed_is_computed(four_tracks: Workplace, tracks:
     ]
 
 
+def test_a_file_that_moves_between_look_and_analysis_is_analysed_where_it_went(
+    four_tracks: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = next(four_tracks.library.glob("*.flac"))
+    look = Pipeline.pending
+
+    def move_first(pipeline: Pipeline, *arguments: object) -> object:
+        moved.rename(moved.with_name("moved.flac"))
+        return look(pipeline, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "pending", move_first)
+        four_tracks.run()
+    failures = "SELECT stage, code FROM track_failures ORDER BY 1"
+    assert four_tracks.sql(failures) == [("embedding", "missing"), ("features", "missing")]
+
+    assert four_tracks.run().succeeded
+    assert four_tracks.sql(failures) == []
+    assert len(computed(four_tracks)) == 4
+
+
 def test_exported_files_are_those_that_notebooks_read(four_tracks: Workplace) -> None:
     manifest = four_tracks.data.parent / "tracks.csv"
     names = sorted((path.name for path in four_tracks.library.iterdir()), reverse=True)

@@ -1,5 +1,6 @@
 """Text search: the nearest tracks by the formula, and every case in which it must refuse."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from audio_assets.cli import app
 from audio_assets.corpus import index_corpus, index_info, load_index
-from audio_assets.embeddings import mean_text
+from audio_assets.embeddings import TextTower, mean_text
 from audio_assets.retrieval import QueryError
 from audio_assets.search import SearchRefusedError, search_text
 from resources.clap_model import ClapModel
@@ -58,7 +59,7 @@ def command(*arguments: object, **environment: str) -> Result:
 
 def search(workplace: Workplace, model: ClapModel, text: str = TEXT, k: int = 10):
     record = Warehouse(data_dir=str(workplace.data)).record
-    return search_text(record, model.text_tower(), model.settings(), text, k)
+    return search_text(record, model, text, k)
 
 
 def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
@@ -67,8 +68,9 @@ def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
     record = Warehouse(data_dir=str(finished.data)).record
     tower = model.text_tower()
     query = tower.embed([TEXT])[0].astype(np.float64) - mean_text(tower)
-    index = load_index(record)
-    assert index is not None
+    stored = load_index(record)
+    assert stored is not None
+    index, _ = stored
     cosines = index.embeddings.astype(np.float64) @ query / np.linalg.norm(query)
     expected = sorted(zip(cosines, index.track_ids.tolist(), strict=True), reverse=True)
     hits = search(finished, model)
@@ -120,12 +122,14 @@ def test_an_index_of_the_same_model_in_another_arithmetic_is_searched(
 
 
 def test_an_index_of_the_same_weights_under_another_configuration_is_refused(
-    finished: Workplace, model: ClapModel
+    finished: Workplace, model: ClapModel, tmp_path: Path
 ) -> None:
-    record = Warehouse(data_dir=str(finished.data)).record
-    settings = replace(model.settings(), config_sha256="0" * 64)
+    folder = shutil.copytree(model.model_id, tmp_path / "other")
+    config = json.loads((folder / "config.json").read_text())
+    config["logit_scale_init_value"] = 1.0
+    (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(SearchRefusedError, match="was made with"):
-        search_text(record, model.text_tower(), settings, TEXT, 3)
+        search(finished, ClapModel(model_id=str(folder), offline=True))
 
 
 def test_an_index_without_a_mean_of_texts_is_refused(workplace: Workplace, model: ClapModel) -> None:
@@ -143,18 +147,30 @@ def test_a_mean_of_another_models_texts_is_not_stored(workplace: Workplace, mode
     assert info.text_mean is None
 
 
-def test_no_index_and_no_text_are_refused(finished: Workplace, model: ClapModel, tmp_path: Path) -> None:
+class NotToBeLoaded(ClapModel):
+    """A model whose weights are not to be touched."""
+
+    def text_tower(self) -> TextTower:
+        """Be called in vain."""
+        pytest.fail("loaded the model for a search that cannot be")
+
+
+def test_no_index_and_no_text_are_refused_before_a_model_is_loaded(
+    finished: Workplace, model: ClapModel, tmp_path: Path
+) -> None:
+    model = NotToBeLoaded(model_id=model.model_id, offline=True)
     empty = Warehouse(data_dir=str(tmp_path / "new"))
     empty.prepare()
     with pytest.raises(SearchRefusedError, match="nothing is indexed"):
-        search_text(empty.record, model.text_tower(), model.settings(), TEXT, 3)
+        search_text(empty.record, model, TEXT, 3)
     with pytest.raises(SearchRefusedError, match="blank"):
         search(finished, model, "  ")
 
 
 def test_a_text_that_is_the_mean_itself_has_no_direction(finished: Workplace) -> None:
-    index = load_index(Warehouse(data_dir=str(finished.data)).record)
-    assert index is not None
+    stored = load_index(Warehouse(data_dir=str(finished.data)).record)
+    assert stored is not None
+    index, _ = stored
     with pytest.raises(QueryError):
         index.search(np.ones((1, 512), np.float32), 3, mean=np.ones(512, np.float32))
 
@@ -169,10 +185,11 @@ def test_the_command_prints_ranks_and_says_what_scores_are_not(finished: Workpla
 
 
 def test_the_command_refuses_a_collapsed_tower_and_names_another_model(
-    finished: Workplace, tmp_path: Path
+    workplace: Workplace, tmp_path: Path
 ) -> None:
-    untrained = write_checkpoint(tmp_path / "untrained", TINY, trained=False)
-    done = command("search", "--text", TEXT, "--data", finished.data, "--clap-model", untrained)
+    untrained = str(write_checkpoint(tmp_path / "untrained", TINY, trained=False))
+    assert Workplace(workplace.library, workplace.data, untrained).run().succeeded
+    done = command("search", "--text", TEXT, "--data", workplace.data, "--clap-model", untrained)
     assert done.exit_code == 1
     assert "text tower has collapsed" in done.stderr
     assert "laion/larger_clap_general@ada0c23a" in done.stderr
@@ -194,7 +211,7 @@ def test_model_check_prints_each_figure_and_fails_on_an_untrained_model(
 def test_model_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
-    for name, says in (("check", "offline is set"), ("pull", "could not be downloaded")):
+    for name, says in (("check", "is not on this machine"), ("pull", "could not be downloaded")):
         done = command("model", name, "laion/clap-htsat-unfused", HOME=str(tmp_path))
         assert done.exit_code == 1
         assert says in done.stderr

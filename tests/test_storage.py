@@ -23,6 +23,7 @@ from audio_assets.embeddings import EmbeddingSettings, Windowing
 from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.library import Entry
 from audio_assets.warehouse import (
+    EXPORTED_TABLES,
     DiskFullError,
     Outcome,
     ReadOnlyFolderError,
@@ -31,6 +32,8 @@ from audio_assets.warehouse import (
     arrow_schema,
     complete_batch,
     connect_live,
+    export_notebook_files,
+    exported_rows,
     ledger_to_table,
     list_generations,
     pending,
@@ -76,7 +79,7 @@ def fill(record: Record, n: int, generation: int = 0) -> list[Entry]:
 
 def rebuild(record: Record, n: int = 4, generation: int = 0) -> None:
     normalise_corpus(record, fill(record, n, generation), SETTINGS)
-    index_corpus(record, SETTINGS.version, None)
+    index_corpus(record, SETTINGS, None)
 
 
 def tracks_read(folder: Path) -> int:
@@ -122,7 +125,7 @@ def test_the_normalised_table_and_the_index_switch_together(record: Record) -> N
     assert counts() == (3, 3), "a normalised table is seen before its index"
     with record.snapshot() as still, connect_live(still) as frozen:
         assert frozen.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
-    index_corpus(record, SETTINGS.version, None)
+    index_corpus(record, SETTINGS, None)
     assert counts() == (5, 5)
     index = load_index(record)
     assert index is not None
@@ -180,7 +183,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
     assert done.returncode == KILLED, done.stderr
     with connect_live(record) as live:
         assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
-    index_corpus(record, SETTINGS.version, None)
+    index_corpus(record, SETTINGS, None)
     assert (index := load_index(record)) is not None
     assert len(index.track_ids) == 5, "the finished half was lost"
 
@@ -374,6 +377,37 @@ def test_a_reader_keeps_a_generation_that_is_swept_away_under_it(record: Record,
         assert len(reader.execute("SELECT * FROM clap_embeddings").fetchall()) == 3
 
 
+def exported(folder: Path) -> list[int]:
+    """Rows of each of the files for notebooks."""
+    return [exported_rows(folder / name).num_rows for name in EXPORTED_TABLES]
+
+
+def test_the_files_for_notebooks_switch_together(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link = tmp_path / "exports"
+    (link / "embeddings").mkdir(parents=True)  # of a version that replaced file by file
+    rebuild(record, 3)
+    export_notebook_files(record, tmp_path)
+    assert exported(link) == [3, 3, 3, 3]
+    held = link.resolve()
+
+    rebuild(record, 4, generation=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("audio_assets.warehouse.exports._index_mean", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export_notebook_files(record, tmp_path)
+    assert exported(link) == [3, 3, 3, 3], "half of them were switched"
+    export_notebook_files(record, tmp_path)
+    assert exported(link) == [4, 4, 4, 4]
+    assert exported(held) == [3, 3, 3, 3], "somebody was reading it"
+    for _ in range(3):
+        export_notebook_files(record, tmp_path)
+    assert not held.exists()
+    assert len(list(tmp_path.glob("exports-*"))) == 2
+    assert not list(tmp_path.glob(".tmp-*"))
+
+
 @pytest.mark.parametrize("kill_at", [1, 3, 5])
 def test_a_sweep_may_be_killed_anywhere(record: Record, tmp_path: Path, kill_at: int) -> None:
     for n in (3, 4, 5):
@@ -437,7 +471,7 @@ def mount(tmp_path: Path) -> Iterator[Callable[[str], Path]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def batch_of(record: Record, n: int, computed: list[str]) -> list[Entry]:
+def batch_of(record: Record, n: int, computed: list[str], anew: list[str] | None = None) -> list[Entry]:
     """Run a batch of embeddings; notes which tracks were computed."""
     tracks = entries(n)
 
@@ -451,8 +485,18 @@ def batch_of(record: Record, n: int, computed: list[str]) -> list[Entry]:
             }
             yield Outcome(track.song_id, row)
 
-    complete_batch(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version), compute)
+    version = ("settings_version", SETTINGS.version)
+    complete_batch(record, "clap_embeddings", BATCH, tracks, version, compute, anew or ())
     return tracks
+
+
+class EndsAtTheThird(list[str]):
+    """Stands for a run that is ended in mid-batch."""
+
+    def append(self, song_id: str) -> None:
+        if len(self) == 2:
+            raise KeyboardInterrupt
+        super().append(song_id)
 
 
 def test_a_disk_that_fills_up_in_mid_batch_loses_nothing(mount: Callable[[str], Path]) -> None:
@@ -508,7 +552,7 @@ def test_a_read_only_data_folder_is_answered_in_a_sentence(mount: Callable[[str]
     attempts: list[Callable[[], object]] = [
         lambda: publish(record, data),
         lambda: roll_back(data),
-        lambda: index_corpus(record, SETTINGS.version, None),
+        lambda: index_corpus(record, SETTINGS, None),
         lambda: batch_of(record, 4, []),
     ]
     for attempt in attempts:
@@ -548,6 +592,22 @@ def test_killed_while_a_batch_is_written_nothing_is_computed_again(record: Recor
     folder = record.path("clap_embeddings", BATCH).parent
     sweep(record, record.root.parent, 3)
     assert [path.name for path in folder.iterdir()] == ["part.parquet"]
+
+
+def test_results_that_are_made_anew_replace_the_former_ones_only_when_all_are_there(record: Record) -> None:
+    tracks = batch_of(record, 5, [])
+    former = record.read("clap_embeddings", BATCH)
+    anew = [track.song_id for track in tracks[:3]]
+    with pytest.raises(KeyboardInterrupt):
+        batch_of(record, 5, EndsAtTheThird(), anew)
+    assert record.read("clap_embeddings", BATCH).equals(former)
+    assert pending(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version)) == []
+    computed: list[str] = []
+    batch_of(record, 5, computed, anew)
+    assert sorted(computed) == anew
+    now = record.read("clap_embeddings", BATCH)
+    kept = set(now["computed_at"].to_pylist()) & set(former["computed_at"].to_pylist())
+    assert len(kept) == 2
 
 
 def test_nothing_pending_is_known_without_reading_until_something_changes(

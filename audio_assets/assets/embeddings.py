@@ -17,12 +17,13 @@ from audio_assets.assets.reporting import (
     query,
     rounded,
 )
-from audio_assets.builds import BUILT_OF, NORMALIZED, inputs_digest
+from audio_assets.builds import BUILT_OF, EMBEDDINGS, INPUTS, NORMALIZED, inputs_digest
 from audio_assets.corpus import Centring, normalise_corpus, setting_values
 from audio_assets.embeddings import FRAMES, MEL_BANDS, TrackVectors, pool_windows
 from audio_assets.failures import TrackFailure
+from audio_assets.gate import require_proven, written
 from audio_assets.library import Entry
-from audio_assets.partitions import track_batches
+from audio_assets.partitions import BatchConfig, track_batches
 from audio_assets.plots import cosine_histogram
 from audio_assets.tracks import track_log_mel
 from audio_assets.warehouse import Outcome, complete_batch
@@ -50,6 +51,7 @@ def clap_embeddings(
     analysis_pool: AnalysisPool,
     clap_model: ClapModel,
     progress: dg.ResourceParam[Progress],
+    config: BatchConfig,
 ) -> dg.MaterializeResult[None]:
     """Raw CLAP audio embedding of each track of the batch: 512 numbers, unit length.
 
@@ -77,11 +79,14 @@ def clap_embeddings(
 
     tracks = warehouse.live_tracks_of(batch)
     version = ("settings_version", settings.version)
-    summary = complete_batch(warehouse.record, "clap_embeddings", batch, tracks, version, compute)
+    summary = complete_batch(
+        warehouse.record, "clap_embeddings", batch, tracks, version, compute, config.anew
+    )
     log_failures(context.log, summary)
     return dg.MaterializeResult(
         metadata={
             **batch_metadata(summary, "clap_embeddings", batch, warehouse),
+            **written(warehouse.record, "clap_embeddings", batch),
             "model": f"{settings.model_id}@{settings.revision}",
             "settings_version": settings.version,
         }
@@ -132,7 +137,8 @@ def clap_embeddings_normalized(
     ```
     """
     settings = clap_model.settings()
-    made_of = inputs_digest(warehouse.record, NORMALIZED)
+    made_of = inputs_digest(warehouse.record, INPUTS[NORMALIZED])
+    require_proven(context.instance, warehouse.record, [EMBEDDINGS])
     centring = normalise_corpus(warehouse.record, warehouse.live_tracks(), settings)
     if centring.left_out:
         context.log.warning(f"no direction once centred, left out: {', '.join(centring.left_out[:20])}")
@@ -140,6 +146,7 @@ def clap_embeddings_normalized(
         metadata={
             "dagster/row_count": centring.after.n_samples,
             BUILT_OF: made_of,
+            **written(warehouse.record, NORMALIZED),
             "tracks_left_out": len(centring.left_out),
             "settings_version": settings.version,
             **_spread(centring),

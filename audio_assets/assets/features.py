@@ -10,9 +10,10 @@ import pyarrow.compute as pc
 from audio_assets.assets.reporting import OWNERS, batch_metadata, log_failures, published_table, rounded
 from audio_assets.failures import TrackFailure
 from audio_assets.features import EXTRACTOR_VERSION
+from audio_assets.gate import written
 from audio_assets.library import Entry
 from audio_assets.outstanding import FEATURE_VERSION
-from audio_assets.partitions import track_batches
+from audio_assets.partitions import BatchConfig, track_batches
 from audio_assets.tracks import track_features
 from audio_assets.warehouse import Outcome, complete_batch
 from resources.analysis_pool import AnalysisPool
@@ -37,6 +38,7 @@ def audio_features(
     warehouse: Warehouse,
     analysis_pool: AnalysisPool,
     progress: dg.ResourceParam[Progress],
+    config: BatchConfig,
 ) -> dg.MaterializeResult[None]:
     """56 rhythm, spectral and tonal features of each track of the batch (librosa and essentia).
 
@@ -64,10 +66,16 @@ def audio_features(
                 advance()
 
     tracks = warehouse.live_tracks_of(batch)
-    summary = complete_batch(warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute)
+    summary = complete_batch(
+        warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute, config.anew
+    )
     log_failures(context.log, summary)
     return dg.MaterializeResult(
-        metadata={**batch_metadata(summary, "audio_features", batch, warehouse), **_music(summary.table)}
+        metadata={
+            **batch_metadata(summary, "audio_features", batch, warehouse),
+            **written(warehouse.record, "audio_features", batch),
+            **_music(summary.table),
+        }
     )
 
 

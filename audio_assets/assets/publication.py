@@ -10,7 +10,8 @@ from audio_assets.assets.features import audio_features
 from audio_assets.assets.manifest import track_manifest
 from audio_assets.assets.reporting import OWNERS, counts_table, pictures, query, rounded, several_tables
 from audio_assets.assets.retrieval import retrieval_index
-from audio_assets.builds import BUILT_OF, EXPORTS, TABLES, inputs_digest
+from audio_assets.builds import BUILT_OF, RETRIEVAL, inputs_digest
+from audio_assets.gate import BATCHED, require_proven
 from audio_assets.plots import key_distribution, tempo_histogram
 from audio_assets.warehouse import LINK_NAME, PUBLISHED, export_notebook_files
 from resources.warehouse import Warehouse
@@ -43,7 +44,8 @@ def warehouse_tables(context: dg.AssetExecutionContext, warehouse: Warehouse) ->
     SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal;
     ```
     """
-    made_of = inputs_digest(warehouse.record, TABLES)
+    made_of = inputs_digest(warehouse.record)
+    require_proven(context.instance, warehouse.record, (*BATCHED, *RETRIEVAL))
     publication = warehouse.publish()
     if publication.held_at:
         context.log.warning(
@@ -87,8 +89,8 @@ def _distributions(published: Path) -> dict[str, dg.MarkdownMetadataValue]:
     owners=OWNERS,
     code_version="1",
 )
-def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
-    """The feature table as CSV, and embeddings and index as NPZ, in manifest order.
+def notebook_exports(context: dg.AssetExecutionContext, warehouse: Warehouse) -> dg.MaterializeResult[None]:
+    """The feature table as CSV, and embeddings and index as NPZ, in manifest order; switched in at once.
 
     | file | content |
     |---|---|
@@ -104,8 +106,9 @@ def notebook_exports(warehouse: Warehouse) -> dg.MaterializeResult[None]:
     index["track_ids"], index["embeddings"], index["mean"]
     ```
     """
-    made_of = inputs_digest(warehouse.record, EXPORTS)
-    rows = export_notebook_files(warehouse.record, warehouse.exports_path)
+    made_of = inputs_digest(warehouse.record)
+    require_proven(context.instance, warehouse.record, (*BATCHED, *RETRIEVAL))
+    rows = export_notebook_files(warehouse.record, warehouse.path)
     return dg.MaterializeResult(
         metadata={
             "folder": dg.MetadataValue.path(str(warehouse.exports_path)),

@@ -11,9 +11,10 @@ import pyarrow.compute as pc
 
 from audio_assets.assets.embeddings import clap_embeddings_normalized
 from audio_assets.assets.reporting import OWNERS, pictures, published_table, query, rounded, rows_table
-from audio_assets.builds import BUILT_OF, INDEX, inputs_digest
+from audio_assets.builds import BUILT_OF, INDEX, INPUTS, NORMALIZED, inputs_digest
 from audio_assets.corpus import IndexInfo, index_corpus, vectors_of
 from audio_assets.embeddings import hubness, mean_text
+from audio_assets.gate import require_proven, written
 from audio_assets.plots import embedding_map
 from resources.clap_model import ClapModel, ModelUnhealthyError
 from resources.warehouse import Warehouse
@@ -41,7 +42,8 @@ def retrieval_index(
     FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 10) JOIN manifest USING (song_id);
     ```
     """
-    made_of = inputs_digest(warehouse.record, INDEX)
+    made_of = inputs_digest(warehouse.record, INPUTS[INDEX])
+    require_proven(context.instance, warehouse.record, [NORMALIZED])
     info = index_corpus(warehouse.record, clap_model.settings(), _text_mean(context, clap_model))
     table = warehouse.record.read("retrieval_index")
     assert table is not None
@@ -49,6 +51,7 @@ def retrieval_index(
         metadata={
             "dagster/row_count": table.num_rows,
             BUILT_OF: made_of,
+            **written(warehouse.record, INDEX),
             "mean_prompt_cosine": rounded(clap_model.health().mean_prompt_cosine),
             "mean_signal_cosine": rounded(clap_model.health().mean_signal_cosine),
             **(_figures(info, table) if info else {}),

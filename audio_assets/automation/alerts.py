@@ -14,7 +14,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.builds import LIBRARY_SIGNATURE, approved_metadata, due
+from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
@@ -122,8 +122,8 @@ def _tables_overdue(settings: AutomationSettings) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, library: TrackLibrary, warehouse: Warehouse
     ) -> dg.SkipReason:
         listed = library.listing(settings.settle_s).signature
-        known = approved_metadata(context.instance, "track_manifest", LIBRARY_SIGNATURE)
-        behind = ["track_manifest"] * (listed != known) + due(context.instance, warehouse.record)
+        known = approved_metadata(context.instance, MANIFEST, LIBRARY_SIGNATURE)
+        behind = [MANIFEST] * (listed != known) + due(context.instance, warehouse)
         if not behind:
             context.update_cursor("")
             return dg.SkipReason("All tables are up to date with the library.")

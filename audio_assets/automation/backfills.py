@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from audio_assets.attempts import Attempts
-from audio_assets.gate import failing, with_failing
-from audio_assets.outstanding import EMBEDDINGS, FEATURES, Outstanding, Work
+from audio_assets.gate import BATCHED
+from audio_assets.outstanding import Work, outstanding
+from resources.clap_model import ClapModel
+from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
 
-TABLES = (FEATURES, EMBEDDINGS)
 #: On backfills and runs that no person launched.
 AUTOMATION_TAG = "audio-assets/launched-by"
 
@@ -53,15 +54,19 @@ class Plan:
 
 
 def plan(
-    instance: dg.DagsterInstance, outstanding: Outstanding, attempts: Attempts, backfill_id: str
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    clap_model: ClapModel,
+    attempts: Attempts,
+    backfill_id: str,
 ) -> Plan:
-    """Decide what of the outstanding work to launch now."""
+    """Decide what of the outstanding work to launch now; never downloads a model."""
     busy = unfinished_targets(instance)
-    outstanding = with_failing(outstanding, failing(instance))
-    running = [work for work in outstanding.work if (work.table, work.batch) in busy]
-    free = [work for work in outstanding.work if (work.table, work.batch) not in busy]
+    found = outstanding(instance, warehouse, clap_model.model_copy(update={"offline": True}), busy)
+    running = [work for work in found.work if (work.table, work.batch) in busy]
+    free = [work for work in found.work if (work.table, work.batch) not in busy]
     allowed, given_up = attempts.split(free, backfill_id)
-    return Plan(allowed, running, given_up, outstanding.model_problem)
+    return Plan(allowed, running, given_up, found.model_problem)
 
 
 def launch(
@@ -80,7 +85,7 @@ def launch(
     instance : DagsterInstance
         Its daemon works the backfill off.
     work : iterable of Work
-        At least one.
+        With none, nothing is launched.
     attempts : Attempts
         Counts the launch, before it happens: a crash between the two costs an attempt, and not the cap.
     backfill_id : str
@@ -90,11 +95,11 @@ def launch(
     launched_by : str
         Name of the sensor, schedule or command.
     """
-    if instance.get_backfill(backfill_id) is not None:
-        return
     items = list(work)
+    if not items or instance.get_backfill(backfill_id) is not None:
+        return
     attempts.note(items, backfill_id)
-    batches = {table: sorted(item.batch for item in items if item.table == table) for table in TABLES}
+    batches = {table: sorted(item.batch for item in items if item.table == table) for table in BATCHED}
     tags = {AUTOMATION_TAG: launched_by}
     n_tracks = len({track.song_id for item in items for track in item.tracks})
     description = f"{n_tracks} tracks wait in {_extent(items)}."
@@ -105,7 +110,7 @@ def unfinished_targets(instance: dg.DagsterInstance) -> set[Target]:
     """Tables and batches that an unfinished backfill or run is to compute, whoever launched it."""
     runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
     batches = {run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags}
-    return {(table, batch) for table in TABLES for batch in batches} | _backfill_targets(instance)
+    return {(table, batch) for table in BATCHED for batch in batches} | _backfill_targets(instance)
 
 
 def something_runs(instance: dg.DagsterInstance) -> bool:
@@ -132,7 +137,7 @@ def daemon_runs(instance: dg.DagsterInstance, now_s: float) -> bool:
 
 def _extent(work: list[Work]) -> str:
     n_batches = len({item.batch for item in work})
-    counts = [f"{sum(item.table == table for item in work)} of {table}" for table in TABLES]
+    counts = [f"{sum(item.table == table for item in work)} of {table}" for table in BATCHED]
     return f"{n_batches} {'batch' if n_batches == 1 else 'batches'} ({', '.join(counts)})"
 
 
@@ -183,7 +188,7 @@ def _backfill_targets(instance: dg.DagsterInstance) -> set[Target]:
         data = backfill.asset_backfill_data
         if data is None:
             continue
-        for table in TABLES:
+        for table in BATCHED:
             subset = data.target_subset.partitions_subsets_by_asset_key.get(dg.AssetKey(table))
             found.update((table, key) for key in (subset.get_partition_keys() if subset else ()))
     return found

@@ -11,6 +11,7 @@ from audio_assets.assets import (
     track_manifest,
     warehouse_tables,
 )
+from audio_assets.checks import exports_load, index_covers_library, published_tables_agree
 from audio_assets.maintenance import maintenance
 
 # One process a run: the heavy work is in the pool's processes, and a second layer of them would load
@@ -33,4 +34,10 @@ rebuild_tables = dg.define_asset_job(
     description="Centre and index the embeddings of all tracks, publish warehouse.duckdb, write the exports.",
 )
 
-JOBS = (refresh_manifest, analyse_batch, rebuild_tables, maintenance)
+verify_tables = dg.define_asset_job(
+    "verify_tables",
+    dg.AssetSelection.checks(published_tables_agree, index_covers_library, exports_load),
+    description="Compare what people read with the record; what differs is rebuilt.",
+)
+
+JOBS = (refresh_manifest, analyse_batch, rebuild_tables, verify_tables, maintenance)

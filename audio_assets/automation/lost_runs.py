@@ -6,53 +6,77 @@ nothing would be analysed for a day.
 """
 
 import json
-import os
-import platform
 import socket
-from pathlib import Path
 
 import dagster as dg
 
-from audio_assets.automation.settings import AutomationSettings
+from audio_assets.warehouse import is_alive, is_dead, owner_tag
 
 #: On runs of the command line: which process executes them.
 PROCESS_TAG = "audio-assets/process"
 
 _SERVER_TAG = ".dagster/grpc_info"
-_EXECUTING = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_UNDER_WAY = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 _CONNECT_TIMEOUT_S = 5.0
 
 
-def lost_runs(settings: AutomationSettings) -> dg.SensorDefinition:
-    """Make the sensor that ends such runs as failed; their work is then outstanding again."""
+def lost_runs(interval_s: int) -> dg.SensorDefinition:
+    """Make the sensor that ends such runs; always on, since what is launched by hand waits for them too."""
 
     @dg.sensor(
-        minimum_interval_seconds=settings.interval_s,
-        default_status=settings.sensor_status,
+        minimum_interval_seconds=interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
         description="Ends runs whose processes are gone, such as after a power cut.",
     )
     def runs_without_process(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        instance = context.instance
-        lost = [run for run in instance.get_runs(dg.RunsFilter(statuses=_EXECUTING)) if not has_process(run)]
-        for run in lost:
-            instance.report_run_failed(run, "the processes that executed this run are gone")
-        return dg.SkipReason(f"Ended: {', '.join(run.run_id for run in lost)}" if lost else "None.")
+        lost = end_lost_runs(context.instance)
+        return dg.SkipReason(f"Ended: {', '.join(lost)}" if lost else "None.")
 
     return runs_without_process
 
 
+def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark such runs as failed, whose work is then outstanding again; give their ids."""
+    under_way = dg.RunsFilter(statuses=_UNDER_WAY)
+    without = [run.run_id for run in instance.get_runs(under_way) if not has_process(instance, run)]
+    # Once more, as one that ended in order has said so with its last breath.
+    lost = [run for run in instance.get_runs(under_way) if run.run_id in without]
+    for run in lost:
+        instance.report_run_failed(run, "the processes that executed this run are gone")
+    return [run.run_id for run in lost]
+
+
 def this_process() -> dict[str, str]:
     """Tag by which it can be told later whether this process still runs."""
-    return {PROCESS_TAG: f"{os.getpid()}@{platform.node()}"}
+    return {PROCESS_TAG: owner_tag()}
 
 
-def has_process(run: dg.DagsterRun) -> bool:
+def has_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run is executed by a process that can be reached, as far as this machine can tell."""
     if PROCESS_TAG in run.tags:
-        pid, _, host = run.tags[PROCESS_TAG].partition("@")
-        return host != platform.node() or Path(f"/proc/{pid}").exists() or not Path("/proc/self").exists()
+        return not is_dead(run.tags[PROCESS_TAG])
     server = json.loads(run.tags.get(_SERVER_TAG, "{}"))
-    return "socket" not in server or _answers(server["socket"])
+    return "socket" not in server or (_answers(server["socket"]) and _worker_lives(instance, run))
+
+
+def _worker_lives(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether the process lives that the server started for a run; true before it has said which one it is.
+
+    The server sees to that as well, until it cannot record it, such as on a full disk: then it stops looking.
+    """
+    records = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ENGINE_EVENT).records
+    events = [record.event_log_entry.dagster_event for record in records]
+    pids = [
+        e.engine_event_data.metadata["pid"].value
+        for e in events
+        if e and "pid" in e.engine_event_data.metadata
+    ]
+    return not pids or is_alive(int(str(pids[-1])))
 
 
 def _answers(path: str) -> bool:

@@ -2,14 +2,12 @@
 
 import datetime as dt
 import time
-from pathlib import Path
 
 import dagster as dg
 
 from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import Plan, daemon_runs, launch, plan, unfinished_backfill_titles
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -45,7 +43,7 @@ def backfill_now(
     now = dt.datetime.now(dt.UTC)
     backfill_id = f"on-demand-{now:%Y%m%d-%H%M%S}"
     attempts = Attempts(warehouse.path, AutomationSettings.from_environment().most_attempts)
-    planned = plan(instance, outstanding(warehouse, clap_model), attempts, backfill_id)
+    planned = plan(instance, warehouse, clap_model, attempts, backfill_id)
     if dry_run or not planned.launched:
         return planned, None
     if not daemon_runs(instance, now.timestamp()):
@@ -64,12 +62,8 @@ def backfill_now(
     return planned, backfill_id
 
 
-def activity(data_dir: Path) -> list[str]:
-    """Say in lines whether a daemon runs over a data folder, and which backfills are unfinished."""
-    home = data_dir / "dagster"
-    if not (home / "dagster.yaml").exists():
-        return ["Daemon: never started."]
-    with dg.DagsterInstance.from_config(str(home)) as instance:
-        running = daemon_runs(instance, time.time())
-        lines = [f"Daemon: {'running' if running else 'not running'}."]
-        return lines + [f"Backfill going on: {title}" for title in unfinished_backfill_titles(instance)]
+def activity(instance: dg.DagsterInstance) -> list[str]:
+    """Say in lines whether a daemon runs, and which backfills are unfinished."""
+    running = daemon_runs(instance, time.time())
+    lines = [f"Daemon: {'running' if running else 'not running'}."]
+    return lines + [f"Backfill going on: {title}" for title in unfinished_backfill_titles(instance)]

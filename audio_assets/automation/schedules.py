@@ -1,12 +1,11 @@
-"""The scheduled backfill: whatever is missing, failed or stale, and not given up."""
+"""The scheduled backfill of whatever is missing, failed or stale, and the daily look at what people read."""
 
 import dagster as dg
 
 from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import launch, plan
-from audio_assets.automation.jobs import analyse_batch
+from audio_assets.automation.jobs import analyse_batch, verify_tables
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -41,19 +40,31 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
     ) -> dg.SkipReason:
         backfill_id = f"scheduled-{context.scheduled_execution_time:%Y%m%d-%H%M}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        # A tick must not wait for a download: that is for `audio-assets model fetch`, or a run.
-        found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
-        planned = plan(context.instance, found, attempts, backfill_id)
-        if planned.launched:
-            launch(
-                context.instance,
-                planned.launched,
-                attempts,
-                backfill_id=backfill_id,
-                title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
-                launched_by=NAME,
-            )
+        planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
+        launch(
+            context.instance,
+            planned.launched,
+            attempts,
+            backfill_id=backfill_id,
+            title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
+            launched_by=NAME,
+        )
         # A backfill is not a run of this schedule, so as far as Dagster knows the tick is skipped.
         return dg.SkipReason(f"Backfill {backfill_id}: {planned}" if planned.launched else str(planned))
 
     return backfill
+
+
+def daily_verification(settings: AutomationSettings) -> dg.ScheduleDefinition:
+    """Make the schedule that looks for what nobody noticed, such as an export that somebody removed.
+
+    A failed check makes its table due, and the sensor rebuilds it.
+    """
+    return dg.ScheduleDefinition(
+        name="daily_verification",
+        job=verify_tables,
+        cron_schedule="17 4 * * *",
+        execution_timezone=settings.timezone,
+        default_status=settings.schedule_status,
+        description="Compares the published tables and the exports with the record.",
+    )

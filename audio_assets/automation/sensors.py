@@ -11,13 +11,18 @@ from typing import Any
 import dagster as dg
 
 from audio_assets.attempts import Attempts
-from audio_assets.automation.backfills import AUTOMATION_TAG, job_runs, launch, plan, something_runs
+from audio_assets.automation.backfills import (
+    AUTOMATION_TAG,
+    job_runs,
+    launch,
+    plan,
+    something_runs,
+    unfinished_targets,
+)
 from audio_assets.automation.jobs import analyse_batch, rebuild_tables, refresh_manifest
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.builds import LIBRARY_SIGNATURE, approved_metadata, due, inputs_digest
-from audio_assets.gate import describe, failing
-from audio_assets.outstanding import outstanding
-from audio_assets.warehouse import fingerprint
+from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due, inputs_digest
+from audio_assets.gate import describe, unproven
 from resources.clap_model import ClapModel
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
@@ -57,7 +62,7 @@ def _library_changes(settings: AutomationSettings) -> dg.SensorDefinition:
         now_s = time.time()
         listing = library.listing(settings.settle_s)
         seen = f"{listing.n_files} files, {len(listing.settling)} still being copied"
-        if listing.signature == approved_metadata(context.instance, "track_manifest", LIBRARY_SIGNATURE):
+        if listing.signature == approved_metadata(context.instance, MANIFEST, LIBRARY_SIGNATURE):
             return _skip(context, {}, f"Nothing new: {seen}.")
         since_s = state.setdefault("since_s", now_s)
         if listing.settling and abs(now_s - since_s) < settings.gather_s:
@@ -83,26 +88,29 @@ def _batches_to_analyse(settings: AutomationSettings) -> dg.SensorDefinition:
     def batches_to_analyse(
         context: dg.SensorEvaluationContext, warehouse: Warehouse, clap_model: ClapModel
     ) -> Tick:
-        ledger = fingerprint(warehouse.record.root, ("track_manifest",))
-        version = "-".join(str(number) for numbers in ledger.values() for number in numbers)
-        if version == context.cursor:
+        ledger = inputs_digest(warehouse.record, (MANIFEST,))
+        state = _state(context)
+        # Batches that ran when the manifest changed, and so may have missed the change.
+        late = {tuple(target) for target in state["late"]} if state.get("ledger") == ledger else None
+        if late == set():
             return dg.SkipReason("The manifest is the one that was acted on; the schedule sees to failures.")
         if job_runs(context.instance, refresh_manifest.name):
             return dg.SkipReason("The manifest is being made.")
-        backfill_id = f"new-{version}"
+        if late and late & unfinished_targets(context.instance):
+            return dg.SkipReason("Waiting for batches that ran when the manifest changed.")
+        backfill_id = f"late-{ledger}" if late else f"new-{ledger}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        found = outstanding(warehouse, clap_model.model_copy(update={"offline": True}))
-        planned = plan(context.instance, found, attempts, backfill_id)
-        if planned.launched:
-            launch(
-                context.instance,
-                planned.launched,
-                attempts,
-                backfill_id=backfill_id,
-                title="New and changed tracks",
-                launched_by=context.sensor_name,
-            )
-        return _skip(context, version, f"{planned}.")
+        planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
+        launch(
+            context.instance,
+            [work for work in planned.launched if late is None or (work.table, work.batch) in late],
+            attempts,
+            backfill_id=backfill_id,
+            title="New and changed tracks",
+            launched_by=context.sensor_name,
+        )
+        running = [(work.table, work.batch) for work in planned.running]
+        return _skip(context, {"ledger": ledger, "late": [] if late else running}, f"{planned}.")
 
     return batches_to_analyse
 
@@ -120,13 +128,13 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
             return dg.SkipReason("Runs are going on; their results are taken together.")
         if warehouse.record.read("track_manifest") is None:
             return dg.SkipReason("There is no manifest yet.")
-        assets = due(context.instance, warehouse.record)
+        assets = due(context.instance, warehouse)
         if not assets:
             return _skip(context, {}, "All tables are made of the record as it is.")
-        if failed := failing(context.instance):
-            return dg.SkipReason(f"Held back: {describe(failed)}.")
+        if parts := unproven(context.instance, warehouse.record):
+            return dg.SkipReason(f"Held back: {describe(parts)}.")
         state, now_s = _state(context), time.time()
-        inputs = inputs_digest(warehouse.record, "warehouse_tables")
+        inputs = inputs_digest(warehouse.record)
         if (pause_s := _pause(state, inputs, now_s)) > 0:
             return _skip(context, state, f"The last attempt failed; the next is in {pause_s:.0f} s.")
         if state.get("seen") != inputs:
@@ -143,8 +151,8 @@ def _state(context: dg.SensorEvaluationContext) -> dict[str, Any]:
     return dict(json.loads(context.cursor)) if context.cursor else {}
 
 
-def _skip(context: dg.SensorEvaluationContext, cursor: dict[str, Any] | str, reason: str) -> dg.SkipReason:
-    context.update_cursor(cursor if isinstance(cursor, str) else json.dumps(cursor))
+def _skip(context: dg.SensorEvaluationContext, state: dict[str, Any], reason: str) -> dg.SkipReason:
+    context.update_cursor(json.dumps(state))
     return dg.SkipReason(reason)
 
 

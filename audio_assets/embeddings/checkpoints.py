@@ -55,24 +55,16 @@ class Checkpoint:
         Folder with config, weights and processor files.
     model_id, revision : str
         Where they come from; the folder's path and ``local`` for a folder named by the user.
-    weights_sha256 : str
-        Hash of ``model.safetensors``: the identity that decides whether embeddings are comparable.
+    weights_sha256, config_sha256 : str
+        Hash of ``model.safetensors``, and of the files that say how the weights and the audio front end are
+        to be used: the identity that decides whether embeddings are comparable.
     """
 
     path: Path
     model_id: str
     revision: str
     weights_sha256: str
-
-    @property
-    def config_sha256(self) -> str:
-        """Hash of the files that say how the weights and the audio front end are to be used."""
-        digest = hashlib.sha256()
-        for name in CONFIG_NAMES:
-            path = self.path / name
-            digest.update(path.read_bytes() if path.exists() else b"")
-            digest.update(b"\0")
-        return digest.hexdigest()
+    config_sha256: str
 
     @property
     def weights_path(self) -> Path:
@@ -155,7 +147,7 @@ def resolve_checkpoint(model_id: str, revision: str, cache_dir: Path, offline: b
     if snapshot and (snapshot / WEIGHTS_NAME).is_file():
         return _describe(snapshot, model_id, commit)
     if snapshot is None and offline:
-        raise ModelMissingError(advice(model_id, commit, "is not on this machine, and offline is set"))
+        raise ModelMissingError(advice(model_id, commit, "is not on this machine"))
     _make_once(folder, lambda partial: _fill(partial, snapshot, model_id, commit))
     return _describe(folder, model_id, commit)
 
@@ -165,7 +157,8 @@ def _commit(model_id: str, revision: str) -> str:
     commit = revision or pinned_revision(model_id)
     if commit is None:
         raise ModelMissingError(
-            f"{model_id} has no pinned revision here (known are {', '.join(PUBLISHED_MODELS)}): run "
+            f"There is no folder {model_id}, and no revision is pinned here for a model of that name on the "
+            f"hub (known are {', '.join(PUBLISHED_MODELS)}). For one from the hub, run "
             f"`audio-assets model pull {model_id} --revision COMMIT` and pass the folder it names with "
             "`--clap-model PATH`."
         )
@@ -193,7 +186,16 @@ def _describe(folder: Path, model_id: str, revision: str) -> Checkpoint:
             f"{weights} has sha256 {found}, and had {expected} when it was fetched: it was damaged or "
             "changed. Delete its folder and pull the model again."
         )
-    return Checkpoint(folder, model_id, revision, found)
+    return Checkpoint(folder, model_id, revision, found, _config_sha256(folder))
+
+
+def _config_sha256(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for name in CONFIG_NAMES:
+        path = folder / name
+        digest.update(path.read_bytes() if path.exists() else b"")
+        digest.update(b"\0")
+    return digest.hexdigest()
 
 
 def _provenance(folder: Path) -> dict[str, str] | None:
@@ -250,8 +252,8 @@ def _copy_small_files(source: Path, target: Path) -> None:
 
 def _verified_weights(source: Path, target: Path, stated: dict[str, str], model_id: str, commit: str) -> str:
     """Put verified safetensors into the target; say what they were verified against."""
-    if (source / WEIGHTS_NAME).is_file():
-        expected = stated.get(WEIGHTS_NAME)
+    # Not by what lies there: weights of an interrupted conversion may be left in the target.
+    if expected := stated.get(WEIGHTS_NAME):
         if expected != file_sha256(source / WEIGHTS_NAME):
             raise ModelUnusableError(f"{source / WEIGHTS_NAME} is not what the hub states: pull it again")
         return f"the hub's hash of {WEIGHTS_NAME}, {expected}"

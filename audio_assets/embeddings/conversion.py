@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from audio_assets.embeddings.errors import ModelUnusableError
-from audio_assets.embeddings.files import PICKLE_NAME, file_sha256, refuse_damaged
+from audio_assets.embeddings.files import PICKLE_NAME, file_sha256
 
 _CHILD = Path(__file__).with_name("_convert_child.py")
 # The tensors, their copies, the bytes to be written, and what importing torch takes.
@@ -47,7 +47,6 @@ def convert_pickle(pickle_path: Path, expected_sha256: str, target: Path) -> Non
     partial = target.with_name(f".{target.name}.partial")
     try:
         _run_child(pickle_path, partial)
-        refuse_damaged(partial)
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)

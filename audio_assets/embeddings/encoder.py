@@ -1,4 +1,4 @@
-"""The embedding model as the platform uses it: spectrograms or texts in, unit vectors out.
+"""The audio half of the model as the platform uses it: spectrograms in, unit vectors out.
 
 What belongs here: how the windows of many tracks share passes through the model, and what runs at the same
 time. What does not: one pass (``towers``, ``openvino_tower``), the front end (``log_mel``, ``windows``).
@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,12 +17,12 @@ import numpy.typing as npt
 
 from audio_assets.cores import usable_cores
 from audio_assets.embeddings.checkpoints import Checkpoint
+from audio_assets.embeddings.errors import ModelUnusableError
 from audio_assets.embeddings.log_mel import FRAMES, MEL_BANDS
 from audio_assets.embeddings.openvino_tower import OpenVinoTower
 from audio_assets.embeddings.settings import resolve_precision
 from audio_assets.embeddings.towers import (
     AudioTower,
-    TextTower,
     memory_bytes,
     refuse_other_front_ends,
     use_one_thread,
@@ -41,7 +40,6 @@ GPU_MOST_WINDOWS = 64
 MOST_LANES = 10
 # Passes a lane, the running one included: none idles while the next track is being decoded.
 _PASSES_AHEAD = 2
-_TEXTS_A_PASS = 8
 
 
 @dataclass(frozen=True)
@@ -61,9 +59,7 @@ class TrackVectors:
 
 
 class ClapEncoder:
-    """A loaded CLAP model.
-
-    The audio tower is loaded at once, the text tower with the first text.
+    """The loaded audio tower of a CLAP model.
 
     Every pass through the model has the same number of windows, the last one being filled up, because another
     number may be rounded differently. So a vector depends neither on the tracks it shared a pass with nor
@@ -153,11 +149,6 @@ class ClapEncoder:
         ((_, track),) = self.embed_tracks([(None, log_mel)])
         return track.vectors
 
-    def embed_texts(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        """Embed texts as unit vectors, shape (n, 512)."""
-        starts = range(0, len(texts), _TEXTS_A_PASS)
-        return _stack([self._text.embed(texts[start : start + _TEXTS_A_PASS]) for start in starts])
-
     def start_pass(self, log_mels: list[npt.NDArray[np.float32]]) -> "Future[TrackVectors]":
         """Queue at most `batch_size` spectrograms, shape (1001, 64), for one pass through the model."""
         return self._lanes.submit(self._run_pass, log_mels)
@@ -180,20 +171,29 @@ class ClapEncoder:
             cache_dir=cache_dir,
         )
 
-    @cached_property
-    def _text(self) -> TextTower:
-        return TextTower(self.checkpoint, self.device)
-
 
 def resolve_device(device: str) -> str:
-    """Turn ``auto`` into the fastest device of this machine."""
-    if device != "auto":
+    """Turn ``auto`` into the fastest device of this machine.
+
+    Raises
+    ------
+    ModelUnusableError
+        The device that was asked for is not there.
+    """
+    if device == "cpu":
         return device
     import torch
 
-    if torch.cuda.is_available():
+    found = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if device != "auto":
+        if not found.get(device.partition(":")[0]):
+            raise ModelUnusableError(
+                f"torch finds no device {device!r} on this machine; auto takes what there is"
+            )
+        return device
+    if found["cuda"]:
         return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    return "mps" if found["mps"] else "cpu"
 
 
 @dataclass

@@ -4,7 +4,6 @@ What belongs here: everything that knows huggingface_hub, its cache layout and i
 what is done with the files (``checkpoints``) and reading pickles (``conversion``).
 """
 
-import os
 import re
 from pathlib import Path
 from typing import cast
@@ -69,8 +68,6 @@ def download(model_id: str, revision: str, target: Path) -> dict[str, str]:
     ModelMissingError
         No network, no such model, no such commit.
     """
-    # transformers 5 would otherwise ask the hub for a bot's converted copy of the weights.
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HfHubHTTPError
 

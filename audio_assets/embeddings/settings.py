@@ -14,6 +14,8 @@ from audio_assets.embeddings.log_mel import LOG_MEL_VERSION
 from audio_assets.embeddings.windows import Windowing
 
 BACKENDS = ("torch", "openvino")
+#: Part of every embedding's version; grows when the towers give other vectors for the same settings.
+TOWER_VERSION = "towers-1"
 _PRECISIONS = ("float32", "bfloat16")
 _CPU_INFO = Path("/proc/cpuinfo")
 _CUDA_DRIVER = Path("/dev/nvidiactl")
@@ -56,6 +58,7 @@ class EmbeddingSettings:
             self.config_sha256,
             self.windowing.version,
             self.front_end,
+            TOWER_VERSION,
             self.precision,
             self.backend,
         ]

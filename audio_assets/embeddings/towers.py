@@ -8,7 +8,7 @@ What belongs here: everything that knows transformers and torch. What does not: 
 importing them takes seconds.
 """
 
-import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +61,12 @@ class AudioTower:
         model = _load(ClapAudioModelWithProjection, checkpoint, "audio_config", "audio_")
         if precision == "bfloat16":
             _compute_in_bfloat16(model)
+            if device == "cpu":
+                _fuse_gelu(model)
+        if device.startswith("cuda"):
+            import torch
+
+            torch.backends.cudnn.allow_tf32 = False  # float32 is to be what it says
         self.model = model.to(device)
         self._device = device
 
@@ -141,7 +147,10 @@ class TextTower:
 
         self._model = _load(ClapTextModelWithProjection, checkpoint, "text_config", "text_").to(device)
         with reading(checkpoint.tokenizer_path):
-            self._tokenizer = AutoTokenizer.from_pretrained(checkpoint.path, local_files_only=True)
+            # Unless told not to, it offers on the terminal to run code that lies in the folder.
+            self._tokenizer = AutoTokenizer.from_pretrained(
+                checkpoint.path, local_files_only=True, trust_remote_code=False
+            )
             self._tokenizer(["a text"])
         self._device = device
 
@@ -160,8 +169,6 @@ class TextTower:
 
 
 def _load(model_class: Any, checkpoint: Checkpoint, config_name: str, prefix: str) -> Any:
-    # transformers 5 would otherwise ask the hub for a bot's converted copy of the weights.
-    os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     from safetensors import safe_open
     from transformers import ClapConfig
     from transformers.utils import logging
@@ -206,6 +213,29 @@ def _compute_in_bfloat16(model: Any) -> None:
     encoder.layers.bfloat16()
     encoder.patch_embed.register_forward_hook(lambda _module, _args, output: output.to(torch.bfloat16))
     encoder.norm.register_forward_pre_hook(lambda _module, args: (args[0].float(),))
+
+
+def _fuse_gelu(model: Any) -> None:
+    """Apply GELU while a product's results are still in cache: 6 % of a window's time, and one rounding less.
+
+    oneDNN's product is what torch calls for bfloat16 on such a CPU anyway; with GELU it has a private name.
+    """
+    import torch
+
+    if not (hasattr(torch.ops.mkldnn, "_linear_pointwise") and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        return
+    for module in model.modules():
+        if type(module).__name__ == "ClapAudioIntermediate" and model.config.hidden_act == "gelu":
+            module.forward = partial(_linear_gelu, module.dense)
+
+
+def _linear_gelu(dense: "torch.nn.Linear", hidden_states: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    result: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+        hidden_states, dense.weight, dense.bias, "gelu", [], "none"
+    )
+    return result
 
 
 def _unit_rows(vectors: "torch.Tensor") -> npt.NDArray[np.float32]:

@@ -93,7 +93,7 @@ def update_ledger(
         Most tracks in a new batch.
     ids_follow_content : bool
         True for a scanned folder, whose files get their ids here: a file at a new path whose content is
-        that of one that vanished is the same track, moved, and keeps its id and results.
+        that of one that has gone, now or earlier, is the same track, moved, and keeps its id and results.
     now : datetime
         Time to record.
 
@@ -130,7 +130,7 @@ def entries_by_path(previous: Iterable[Entry]) -> dict[str, Entry]:
 def _with_ids(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
     """Give scanned files their ids: that of their path, else that of their moved content, else a new one."""
     by_path = entries_by_path(previous.values())
-    moved = _vanished_ids(previous.values(), {track.audio_path for track in tracks})
+    moved = _free_ids(previous.values(), {track.audio_path for track in tracks})
     taken = set(previous)
     identified = []
     for track in tracks:
@@ -142,12 +142,15 @@ def _with_ids(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
     return identified
 
 
-def _vanished_ids(previous: Iterable[Entry], paths: set[str]) -> dict[str | None, list[str]]:
-    """Group tracks whose path is gone since the last scan by content; two copies may move at once."""
+def _free_ids(previous: Iterable[Entry], paths: set[str]) -> dict[str | None, list[str]]:
+    """Group tracks whose path is gone by content, the latest to go first; two copies may move at once.
+
+    One that went earlier counts too: a file that moves while others are copied is seen neither at its old
+    path nor, until it has settled, at its new one.
+    """
     found: dict[str | None, list[str]] = {}
-    for entry in previous:
-        gone = entry.status != "removed" and entry.audio_path not in paths
-        if gone and entry.content_sha256 is not None:
+    for entry in sorted(previous, key=lambda entry: entry.status == "removed"):
+        if entry.audio_path not in paths and entry.content_sha256 is not None:
             found.setdefault(entry.content_sha256, []).append(entry.song_id)
     return found
 

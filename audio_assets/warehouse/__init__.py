@@ -8,7 +8,6 @@ from audio_assets.warehouse.batch import (
     BatchSummary,
     Outcome,
     complete_batch,
-    drop_rows,
     measured_rate,
     pending,
 )
@@ -17,6 +16,7 @@ from audio_assets.warehouse.doors import connect_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
+    EXPORTS_LINK,
     export_notebook_files,
     exported_rows,
 )
@@ -33,7 +33,9 @@ from audio_assets.warehouse.generations import (
     release,
     roll_back,
 )
+from audio_assets.warehouse.layout import identity
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
+from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
@@ -42,6 +44,7 @@ from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 __all__ = [
     "EXPORTED_COLUMNS",
     "EXPORTED_TABLES",
+    "EXPORTS_LINK",
     "FEATURE_COLUMNS",
     "FEWEST_KEPT",
     "KEPT_GENERATIONS",
@@ -65,15 +68,18 @@ __all__ = [
     "atomic_path",
     "complete_batch",
     "connect_live",
-    "drop_rows",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",
+    "identity",
+    "is_alive",
+    "is_dead",
     "ledger_from_table",
     "ledger_to_table",
     "list_generations",
     "measured_rate",
     "newest_generation",
+    "owner_tag",
     "pending",
     "pinned_generation",
     "publish",

@@ -7,7 +7,7 @@ numbers. Work that an earlier, killed run finished is taken from its journal.
 import datetime as dt
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,7 @@ def complete_batch(
     tracks: Sequence[Entry],
     version: tuple[str, str],
     compute: Callable[[Sequence[Entry]], Iterable[Outcome]],
+    anew: Container[str] = (),
 ) -> BatchSummary:
     """Bring one batch of a table up to date.
 
@@ -105,6 +106,9 @@ def complete_batch(
     compute : callable
         Called with the tracks that are pending; yields an outcome for each, in any order. It is resumed
         once the outcome it yielded is safe on disk.
+    anew : container of str
+        Ids of tracks that are computed although their rows are true. Until all of the batch is, its former
+        rows stay.
 
     Returns
     -------
@@ -113,7 +117,7 @@ def complete_batch(
     """
     started = time.monotonic()
     rows = _true_rows(record, name, batch, tracks, version)
-    todo = [track for track in tracks if track.song_id not in rows]
+    todo = [track for track in tracks if track.song_id not in rows or track.song_id in anew]
     hashes = {track.song_id: track.content_sha256 for track in todo}
     journal = _journal(record, name, batch)
     if todo:
@@ -134,29 +138,6 @@ def complete_batch(
         elapsed_s=time.monotonic() - started,
         table=table,
     )
-
-
-def drop_rows(record: Record, name: str, batch: str, unwanted: Callable[[str, str | None], bool]) -> int:
-    """Forget rows of a batch, so that the tracks are pending again.
-
-    Parameters
-    ----------
-    record, name, batch
-        As for `pending`.
-    unwanted : callable
-        Of a row's ``song_id`` and ``failure_code``.
-
-    Returns
-    -------
-    int
-        Rows that were forgotten.
-    """
-    rows = {row["song_id"]: row for table in _earlier(record, name, batch) for row in table.to_pylist()}
-    kept = [row for row in rows.values() if not unwanted(row["song_id"], row["failure_code"])]
-    if len(kept) < len(rows):
-        record.write(name, pa.Table.from_pylist(kept, schema=arrow_schema(name)), batch=batch)
-        _journal(record, name, batch).drop()
-    return len(rows) - len(kept)
 
 
 def measured_rate(record: Record, name: str) -> float | None:

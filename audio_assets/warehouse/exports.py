@@ -1,21 +1,28 @@
-"""The four files that notebooks read: byte layouts of other people's code, rows in manifest order."""
+"""The four files that notebooks read: byte layouts of other people's code, rows in manifest order.
+
+``exports`` is a symbolic link to the folder of one export, so that all four switch at once.
+"""
 
 import glob
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from filelock import FileLock
 
 from audio_assets.embeddings import EMBEDDING_DIM
 from audio_assets.warehouse.doors import connect_live, sql_literal
-from audio_assets.warehouse.files import atomic_path
+from audio_assets.warehouse.files import atomic_path, explained, switch_link, temporary_path
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import EMBEDDING, FEATURE_COLUMNS, SONG_ID
 
 if TYPE_CHECKING:
     import duckdb
+
+EXPORTS_LINK = "exports"
 
 FEATURES_CSV = "merge_audio_features.csv"
 EMBEDDINGS_NPZ = "embeddings/clap_embeddings.npz"
@@ -38,21 +45,43 @@ EXPORTED_COLUMNS = {
 }
 
 
-def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
-    """Write the feature table as CSV and the embeddings and index as NPZ.
+def export_notebook_files(record: Record, data_dir: Path) -> dict[str, int]:
+    """Write the feature table as CSV and the embeddings and index as NPZ, and switch readers to them.
 
     Parameters
     ----------
     record : Record
         The record.
-    folder : Path
-        Where to write; each file is replaced whole.
+    data_dir : Path
+        Folder that holds the exports and the link to the newest of them.
 
     Returns
     -------
     dict of str to int
         Rows by file name.
+
+    Raises
+    ------
+    StorageError
+        The disk is full, or the folder cannot be written to; the former files are still in place.
     """
+    with explained(data_dir), FileLock(data_dir / ".exports.lock"):
+        building = temporary_path(data_dir)
+        try:
+            rows = _write_files(record, building)
+            folder = data_dir / f"{EXPORTS_LINK}-{_newest_number(data_dir) + 1:06d}"
+            building.replace(folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        link = data_dir / EXPORTS_LINK
+        if link.is_dir() and not link.is_symlink():  # of a version that replaced file by file
+            link.replace(data_dir / f"{EXPORTS_LINK}-{0:06d}")
+        switch_link(link, folder)
+        _drop_old(data_dir)
+    return rows
+
+
+def _write_files(record: Record, folder: Path) -> dict[str, int]:
     with record.snapshot() as still, connect_live(still) as connection:
         _order_by_manifest(connection, still)
         rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV)}
@@ -63,6 +92,21 @@ def export_notebook_files(record: Record, folder: Path) -> dict[str, int]:
         mean = _index_mean(connection)
         rows[INDEX_NPZ] = _write_npz(folder / INDEX_NPZ, track_ids=ids, embeddings=vectors, mean=mean)
     return rows
+
+
+def _exports(data_dir: Path) -> list[Path]:
+    """Folders of all exports, oldest first."""
+    return sorted(data_dir.glob(f"{EXPORTS_LINK}-{'[0-9]' * 6}*"))
+
+
+def _newest_number(data_dir: Path) -> int:
+    return max((int(path.name.rpartition("-")[2]) for path in _exports(data_dir)), default=0)
+
+
+def _drop_old(data_dir: Path) -> None:
+    """Keep the one before: a reader may have followed the link, and not opened all files yet."""
+    for folder in _exports(data_dir)[:-2]:
+        shutil.rmtree(folder)
 
 
 def exported_rows(path: Path) -> pa.Table:

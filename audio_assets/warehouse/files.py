@@ -69,6 +69,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
                 temporary.unlink(missing_ok=True)
 
 
+def switch_link(link: Path, target: Path) -> None:
+    """Point a symbolic link, new or old, at a file or folder beside it, at once."""
+    with explained(link.parent):
+        temporary = temporary_path(link.parent)
+        temporary.symlink_to(target.name)
+        temporary.replace(link)
+        sync(link.parent)
+
+
 def is_stray(path: Path) -> bool:
     """Whether a file or folder under a temporary name was left by a writer that has ended."""
     return is_abandoned(path, path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0])

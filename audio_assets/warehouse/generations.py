@@ -15,7 +15,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from audio_assets.warehouse.files import atomic_path, explained, sync, temporary_path
+from audio_assets.warehouse.files import atomic_path, explained, switch_link
 
 LINK_NAME = "warehouse.duckdb"
 KEPT_GENERATIONS = 3
@@ -213,8 +213,4 @@ def _one_before(data_dir: Path) -> str:
 
 
 def _link(data_dir: Path, name: str) -> None:
-    with explained(data_dir):
-        temporary = temporary_path(data_dir)
-        temporary.symlink_to(generation_path(data_dir, name).name)
-        temporary.replace(data_dir / LINK_NAME)
-        sync(data_dir)
+    switch_link(data_dir / LINK_NAME, generation_path(data_dir, name))

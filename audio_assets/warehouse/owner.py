@@ -40,6 +40,11 @@ def is_dead(tag: str) -> bool | None:
     return _started(int(pid)) != start if known else None
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has not ended; true where there is no ``/proc`` to tell."""
+    return _started(pid) is not None or not _PROC.joinpath("self").exists()
+
+
 def is_abandoned(path: Path, tag: str) -> bool:
     """Whether nobody writes to a file any more: its writer has ended, or is not known and silent a day."""
     dead = is_dead(tag)

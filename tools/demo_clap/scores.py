@@ -118,7 +118,7 @@ def embed(encoder: ClapEncoder, descriptions: Sequence[Description], take: int) 
     rng = np.random.default_rng([_CAPTION_SEED, take])
     captions = [full_caption(description, rng).text for description in descriptions]
     audio = np.stack([_embed_track(encoder, play(description, take)) for description in descriptions])
-    return Embedded(descriptions, captions, audio, encoder.embed_texts(captions))
+    return Embedded(descriptions, captions, audio, TextTower(encoder.checkpoint, "cpu").embed(captions))
 
 
 def score(encoder: ClapEncoder, tracks: Embedded) -> Scores:
@@ -171,12 +171,13 @@ def _chance_agreement(labels: npt.NDArray[np.str_]) -> float:
 
 def _attribute_texts(encoder: ClapEncoder, descriptions: Sequence[Description]) -> dict[_Attribute, _Vectors]:
     """Embed some wordings of each value of each attribute."""
+    tower = TextTower(encoder.checkpoint, "cpu")
     texts = {}
     for name in ATTRIBUTES:
         for value in dict.fromkeys(getattr(description, name) for description in descriptions):
             rng = np.random.default_rng(_CAPTION_SEED)
             wordings = [single_caption(name, value, rng).text for _ in range(_WORDINGS)]
-            texts[name, str(value)] = encoder.embed_texts(wordings)
+            texts[name, str(value)] = tower.embed(wordings)
     return texts
 
 

@@ -1,0 +1,82 @@
+"""Dagster's daemon, which lives through a clock that is set back.
+
+Dagster counts its pauses by the wall clock, and keeps the times of the last ticks. Set back by a day, nothing
+would be looked at for a day, neither by the daemon that runs nor by one that is started anew. So this one
+starts itself anew when that happens, and forgets what has not happened yet.
+
+What belongs here: the process that ``audio-assets ui --part daemon`` becomes. What does not: what the daemon
+does, which is Dagster's and, by way of sensors and schedules, ``automation``'s.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import dagster as dg
+
+_LOOK_EVERY_S = 1.0
+#: Less only makes a pause so much longer.
+_TOLERANCE_S = 20.0
+
+
+def main() -> None:
+    """Run Dagster's daemon with this process's arguments, anew whenever the clock has been set back."""
+    from dagster._daemon.cli import run_command
+
+    with dg.DagsterInstance.get() as instance:
+        forget_the_future(instance, time.time())
+    watch = ClockWatch()
+    watch.start()
+    run_command.main(sys.argv[2:], standalone_mode=False)
+    if watch.set_back:
+        os.execv(sys.executable, sys.orig_argv)  # noqa: S606 - what was started, once more
+
+
+class ClockWatch(threading.Thread):
+    """Interrupts this process, so that it ends in order, when the clock is set back.
+
+    Afterwards ``set_back`` is true.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(name="clock-watch", daemon=True)
+        self.set_back = False
+
+    def run(self) -> None:
+        """Compare the wall clock with one that never jumps."""
+        ahead_s = time.time() - time.monotonic()
+        while not self.set_back:
+            time.sleep(_LOOK_EVERY_S)
+            before_s, ahead_s = ahead_s, time.time() - time.monotonic()
+            self.set_back = ahead_s < before_s - _TOLERANCE_S
+        os.kill(os.getpid(), signal.SIGINT)
+
+
+def forget_the_future(instance: dg.DagsterInstance, now_s: float) -> None:
+    """Let sensors and schedules tick again whose last tick is still to come.
+
+    Parameters
+    ----------
+    instance : DagsterInstance
+        Holds the ticks.
+    now_s : float
+        The time, in seconds since 1970. What is within some seconds of it is left alone.
+    """
+    for state in instance.all_instigator_state():
+        data: Any = state.instigator_data  # one of two named tuples
+        if data is None:
+            continue
+        times = {name: value for name, value in data._asdict().items() if name.endswith("_timestamp")}
+        early = {name: now_s for name, value in times.items() if value and value > now_s + _TOLERANCE_S}
+        if early:
+            instance.update_instigator_state(state.with_data(data._replace(**early)))
+        future = instance.get_ticks(state.instigator_origin_id, state.selector_id, after=now_s + _TOLERANCE_S)
+        for tick in future:
+            instance.update_tick(tick._replace(tick_data=tick.tick_data._replace(timestamp=now_s)))
+
+
+if __name__ == "__main__":
+    main()

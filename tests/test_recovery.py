@@ -1,0 +1,293 @@
+"""Whatever breaks under a daemon that runs: it goes on by itself, nothing is lost, and it can be seen.
+
+After each blow the same is asked. Every Parquet and DuckDB file opens, no row is there twice, tracks that
+were finished have not been computed again, each of Dagster's run records (which the UI lists) has ended as it
+should, and ``audio-assets status`` answers.
+
+What is shown elsewhere:
+
+- all processes of a ``run`` in a terminal killed, a torn journal, an interrupt: ``test_crash``;
+- a kill at each step of writing a batch, publishing, rolling back and sweeping; a disk that is full or
+  read-only at each of them; a clock that goes back between two publications: ``test_storage``;
+- a full disk met by a ``run`` in a terminal: ``test_maintenance``;
+- each way a worker process can die: ``test_audio_pool``.
+"""
+
+import shutil
+import struct
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from conftest import Workplace
+from programs import needs
+from recovery_site import Site
+from test_storage import mount
+
+from audio_assets.attempts import Attempts
+from audio_assets.automation.backfills import launch
+from audio_assets.outstanding import Work
+from audio_assets.warehouse import connect_live
+from resources.warehouse import Warehouse
+
+__all__ = ["mount"]  # a fixture
+
+FAILURE, STARTED, SUCCESS = (
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.SUCCESS,
+)
+
+
+@contextmanager
+def running(folder: Path, checkpoint: Path, **environment: str) -> Iterator[Site]:
+    (folder / "music").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
+    site = Site(Workplace(folder / "music", folder / "data", str(checkpoint)))
+    site.start(**environment)
+    try:
+        yield site
+    finally:
+        site.stop()
+        site.instance.dispose()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory, clap_checkpoint: Path) -> Iterator[Site]:
+    """One site for all: each test drops tracks of its own, and leaves it at rest, with a daemon."""
+    with running(tmp_path_factory.mktemp("site"), clap_checkpoint) as site:
+        yield site
+
+
+def statuses(runs: list[dg.DagsterRun]) -> list[dg.DagsterRunStatus]:
+    return [run.status for run in runs]
+
+
+def kept(site: Site, finished: dict[str, object]) -> bool:
+    made = site.finished()
+    return {song_id: made[song_id] for song_id in finished} == finished
+
+
+def caught_in_mid_batch(site: Site) -> tuple[set[str], int, dict[str, object]]:
+    """Drop tracks and catch the run of their batch; their paths, its process, the rows it has finished."""
+    site.shut("batch")
+    paths = site.drop("a", "b", "c")
+    (worker,) = site.held("batch")
+    finished = site.finished()
+    assert finished
+    assert not site.analysed(paths)
+    return paths, worker, finished
+
+
+# --- processes that are killed ----------------------------------------------------------------------
+
+
+def test_a_killed_run_is_failed_and_tried_again(site: Site) -> None:
+    before = site.run_ids()
+    paths, worker, finished = caught_in_mid_batch(site)
+    site.kill(worker)
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "the batch")
+    killed, again = site.runs(since=before)
+    assert (killed.status, again.status) == (FAILURE, SUCCESS)
+    assert again.parent_run_id == killed.run_id
+    assert kept(site, finished)
+    site.assert_whole()
+
+
+def test_the_run_of_a_killed_daemon_ends_well_and_the_next_daemon_takes_over(site: Site) -> None:
+    before = site.run_ids()
+    paths, _, finished = caught_in_mid_batch(site)
+    left = set(site.processes()) - {site.daemon.pid}
+    site.kill(site.daemon.pid)
+    site.start()
+    site.wait(lambda: site.daemon_ticks(), "the new one")
+    assert statuses(site.runs(since=before)) == [STARTED], "a run that goes on was taken for lost"
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "the batch")
+    assert statuses(site.runs(since=before)) == [SUCCESS]
+    assert kept(site, finished)
+    site.assert_whole()
+    site.wait(lambda: not left & set(site.processes()), "the end of what the killed one left behind")
+
+
+def test_after_all_processes_were_killed_at_once_the_next_daemon_goes_on(site: Site) -> None:
+    before = site.run_ids()
+    paths, _, finished = caught_in_mid_batch(site)
+    site.kill(*site.processes())
+    assert statuses(site.runs(since=before)) == [STARTED], "nobody was left to say otherwise"
+    pending = next(line for line in site.status().splitlines() if line.startswith("clap_embeddings  3"))
+    assert "done" not in pending
+    site.open("batch")
+    site.start()
+    site.wait(lambda: site.analysed(paths), "the batch")
+    assert statuses(site.runs(since=before)) == [FAILURE, SUCCESS]
+    assert kept(site, finished)
+    site.assert_whole()
+
+
+# --- two at once, and tracks that take down who reads them ------------------------------------------
+
+
+def test_two_backfills_of_one_batch_at_once(site: Site) -> None:
+    """With pools that let them: by default the second waits for the first."""
+    before = site.run_ids()
+    for pool in ("cpu", "clap"):
+        site.instance.event_log_storage.set_concurrency_slots(pool, 2)
+    paths, _, finished = caught_in_mid_batch(site)
+    tracks = [track for track in Warehouse(data_dir=str(site.data)).live_tracks() if track.file_path in paths]
+    work = [
+        Work(table, str(tracks[0].batch), tracks, None, "") for table in ("audio_features", "clap_embeddings")
+    ]
+    options = {"title": "By hand", "launched_by": "a test"}
+    launch(site.instance, work, Attempts(site.data, 9), backfill_id="by-hand", **options)
+    site.held("batch", 2)
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "both are through")
+    runs = site.runs(since=before)
+    assert statuses(runs) == [SUCCESS, SUCCESS]
+    assert len({run.tags["dagster/backfill"] for run in runs}) == 2
+    assert kept(site, finished)
+    for pool in ("cpu", "clap"):
+        site.instance.event_log_storage.set_concurrency_slots(pool, 1)
+    site.assert_whole()
+
+
+def test_tracks_that_take_down_their_reader_cost_themselves_and_are_named(site: Site) -> None:
+    before = site.run_ids()
+    paths = site.drop("hangs", "devours", "killed", "good")
+    site.wait(lambda: site.analysed(paths), "the batch")
+    assert statuses(site.runs(since=before)) == [SUCCESS]
+    codes = {"hangs": "timed_out", "devours": "out_of_memory", "killed": "worker_died"}
+    with connect_live(site.record) as live:
+        found = live.execute("SELECT code, count(*) FROM track_failures GROUP BY ALL").fetchall()
+    assert dict(found) == dict.fromkeys(codes.values(), 2), "once by each table"
+    said = site.status()
+    assert all(code in said for code in codes.values())
+    site.assert_whole()
+
+
+# --- while all tables are made, and swept -----------------------------------------------------------
+
+
+def test_killed_in_mid_publication_readers_keep_their_tables_and_get_the_new_ones(site: Site) -> None:
+    paths, before = site.have_tables(), site.run_ids()
+    old = (site.data / "warehouse.duckdb").readlink()
+    site.shut("publication")
+    site.launch("rebuild_tables")
+    (worker,) = site.held("publication")
+    site.kill(worker)
+    assert (site.data / "warehouse.duckdb").readlink() == old
+    assert site.published() == paths
+    site.open("publication")
+    site.wait(lambda: SUCCESS in statuses(site.runs("rebuild_tables", since=before)), "the retry")
+    killed, again = site.runs("rebuild_tables", since=before)[:2]
+    assert (killed.status, again.status) == (FAILURE, SUCCESS)
+    assert (site.data / "warehouse.duckdb").readlink() != old
+    assert site.published() == paths
+    site.assert_whole()
+
+
+def test_a_maintenance_that_is_killed_in_mid_sweep_is_done_again(site: Site) -> None:
+    paths, before = site.have_tables(), site.run_ids()
+    site.shut("sweep")
+    site.launch("maintenance")
+    (worker,) = site.held("sweep")
+    site.kill(worker)
+    site.open("sweep")
+    site.wait(lambda: statuses(site.runs("maintenance", since=before)) == [FAILURE, SUCCESS], "the retry")
+    assert site.published() == paths
+    site.wait(site.idle, "what else runs")
+    assert not list(site.data.rglob(".tmp-*"))
+    site.assert_whole()
+
+
+# --- disks that refuse ------------------------------------------------------------------------------
+
+
+def test_a_disk_that_fills_up_under_the_daemon(
+    tmp_path: Path, clap_checkpoint: Path, mount: Callable[[str], Path]
+) -> None:
+    disk = mount("size=300m")
+    (tmp_path / "data").symlink_to(disk)
+    with running(tmp_path, clap_checkpoint) as site:
+        paths, worker, finished = caught_in_mid_batch(site)
+        with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
+            while True:
+                ballast.write(bytes(4096))
+        site.open("batch")
+        site.wait(lambda: not Path(f"/proc/{worker}").exists(), "the end of the run")
+        code, said = site.cli("status")
+        assert code == 1
+        assert "If the disk is full, free some" in said
+        assert "Traceback" not in said
+        (disk / "ballast").unlink()
+        site.wait(lambda: site.analysed(paths), "the batch")
+        assert statuses(site.runs()) == [FAILURE, SUCCESS]
+        assert kept(site, finished)
+        site.assert_whole()
+
+
+def test_a_read_only_data_folder_is_answered_in_a_sentence_and_can_be_read(
+    site: Site, mount: Callable[[str], Path]
+) -> None:
+    paths = site.have_tables()
+    data = mount("size=300m") / "data"
+    shutil.copytree(site.data, data, symlinks=True)
+    mount("ro")
+    run = ("run", "--library", str(site.workplace.library), "--clap-model", site.workplace.model)
+    for command in (run, ("status",)):
+        code, said = site.cli(*command, data=data)
+        assert code == 1
+        assert "Mount it read-write" in said
+        assert "Traceback" not in said
+    assert "retrieval_index" in said, "status says what it can"
+    code, said = site.cli("sql", "SELECT count(*) AS n FROM retrieval_index", "--format", "csv", data=data)
+    assert (code, said.split()) == (0, ["n", str(len(paths))])
+    mount("rw")
+    assert site.cli("status", data=data)[0] == 0
+
+
+# --- a clock that jumps -----------------------------------------------------------------------------
+
+
+class WallClock:
+    """A wall clock for the processes that are started with its environment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._offset = folder / "offset"
+        self._offset.write_bytes(struct.pack("q", 0))
+        library = folder / "wall_clock.so"
+        source = Path(__file__).parent / "recovery" / "wall_clock.c"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O", "-o", library, source], check=True)
+        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK_OFFSET": str(self._offset)}
+
+    def jump(self, days: int) -> None:
+        """Set the clock so many days from the true time."""
+        with self._offset.open("r+b") as file:
+            file.write(struct.pack("q", days * 86_400))
+
+
+@needs(None if shutil.which("cc") else "there is no C compiler")
+def test_a_clock_that_jumps_ahead_and_back(tmp_path: Path, clap_checkpoint: Path) -> None:
+    """Ahead by more than a run may take, so that it is stopped and tried again; back before all ticks."""
+    clock = WallClock(tmp_path)
+    with running(tmp_path, clap_checkpoint, **clock.environment) as site:
+        paths, _, finished = caught_in_mid_batch(site)
+        clock.jump(days=3)
+        site.wait(lambda: FAILURE in statuses(site.runs()), "the run has taken too long")
+        site.open("batch")
+        site.wait(lambda: site.analysed(paths), "the batch")
+        assert statuses(site.runs()) == [FAILURE, SUCCESS]
+        assert kept(site, finished)
+        clock.jump(days=0)
+        paths = site.drop("d")
+        site.wait(lambda: site.analysed(paths), "what came after the jump back")
+        assert statuses(site.runs()) == [FAILURE, SUCCESS, SUCCESS]
+        assert not site.ticks_after(time.time() + 3600), "what has such a tick does not tick until then"
+        assert kept(site, finished)
+        site.assert_whole()
