@@ -658,7 +658,7 @@ def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     judged = n_tracks >= _TRACKS_FOR_CONSTANT and constant
     return _result(
         [f"the same in all {n_tracks} tracks: {', '.join(constant)}"] if judged else [],
-        do="Unless the tracks may well share it, as short sounds have no second tempo, do not use the columns and "
+        do="Unless the tracks may well share it, as short sounds have no second tempo, do not use them and "
         "report it as an error of this program.",
         severity=dg.AssetCheckSeverity.WARN,
         rows=n_tracks,
