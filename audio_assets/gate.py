@@ -72,9 +72,9 @@ def unproven(
     infos = instance.event_log_storage.get_asset_check_partition_info(_blocking_checks(tables))
     unchecked = {(table, batch) for table in tables if table in BATCHED for batch in record.batches(table)}
     unchecked -= {_part(info) for info in infos}
-    asked = [info for info in infos if _part(info) not in without]
-    wrong = {_part(info) for info in asked if not _has_passed(instance, record, info)}
-    return unchecked | {part for part in wrong if record.path(*part).exists()}
+    parts = {part for part in map(_part, infos) if part not in without and record.path(*part).exists()}
+    asked = [info for info in infos if _part(info) in parts]
+    return unchecked | {_part(info) for info in asked if not _has_passed(instance, record, info)}
 
 
 def written(record: Record, table: str, batch: str | None = None) -> dict[str, str]:
