@@ -304,7 +304,7 @@ def sql(
     """
     import duckdb
 
-    from audio_assets.warehouse import LINK_NAME, connect_live
+    from audio_assets.warehouse import LINK_NAME, open_live
 
     text = sys.stdin.read() if query == "-" else query
     folder = _existing(data)
@@ -313,7 +313,7 @@ def sql(
         _fail(f"nothing is published in {folder} yet; run 'audio-assets run', or ask the record with --live")
     try:
         with (
-            connect_live(_warehouse(data).record)
+            open_live(_warehouse(data).record)
             if live
             else duckdb.connect(str(published.resolve()), read_only=True)
         ) as connection:
@@ -650,9 +650,9 @@ def _print_report(report: "RunReport") -> None:
 
 def _print_state(data: Path) -> dict[str, int]:
     """Print counts, failures and unfinished batches of the live record; return the rows of each table."""
-    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, connect_live, pinned_generation
+    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, open_live, pinned_generation
 
-    with connect_live(Record(data / "record")) as connection:
+    with open_live(Record(data / "record")) as connection:
 
         def rows(query: str) -> list[tuple[Any, ...]]:
             return connection.execute(query).fetchall()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import duckdb
@@ -36,6 +37,7 @@ from audio_assets.warehouse import (
     exported_rows,
     ledger_to_table,
     list_generations,
+    open_live,
     pending,
     publish,
     release,
@@ -127,9 +129,35 @@ def test_the_normalised_table_and_the_index_switch_together(record: Record) -> N
         assert frozen.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
     index_corpus(record, SETTINGS, None)
     assert counts() == (5, 5)
-    index = load_index(record)
-    assert index is not None
+    stored = load_index(record)
+    assert stored is not None
+    index, _ = stored
     assert len(index.track_ids) == 5
+
+
+def test_what_is_opened_live_stays_as_it_was_while_batches_are_replaced(record: Record) -> None:
+    """DuckDB alone fails such a query: it opens a file when it plans the query, and again when it runs it."""
+    fill(record, 3)
+    query = "SELECT song_id FROM clap_embeddings ORDER BY ALL"
+    stop = threading.Event()
+
+    def replace() -> None:
+        for n_tracks in cycle((5, 2, 7)):
+            fill(record, n_tracks)
+            if stop.is_set():
+                return
+
+    with open_live(record) as before, ThreadPoolExecutor(1) as pool:
+        seen = before.execute(query).fetchall()
+        replacing = pool.submit(replace)
+        try:
+            for _ in range(60):
+                assert before.execute(query).fetchall() == seen
+                with open_live(record) as now:
+                    assert len(now.execute(query).fetchall()) in (2, 3, 5, 7)
+        finally:
+            stop.set()
+        replacing.result()
 
 
 def test_a_live_session_never_sees_one_of_each(record: Record) -> None:

@@ -12,7 +12,7 @@ from audio_assets.warehouse.batch import (
     pending,
 )
 from audio_assets.warehouse.currency import fingerprint
-from audio_assets.warehouse.doors import connect_live, write_catalog
+from audio_assets.warehouse.doors import connect_live, open_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
@@ -79,6 +79,7 @@ __all__ = [
     "list_generations",
     "measured_rate",
     "newest_generation",
+    "open_live",
     "owner_tag",
     "pending",
     "pinned_generation",

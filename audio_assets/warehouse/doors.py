@@ -5,13 +5,15 @@ nothing; publishing (`publish`) writes the same views down as native tables.
 """
 
 import glob
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib import resources
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
 from audio_assets.features import EXTRACTOR_VERSION
-from audio_assets.warehouse.files import atomic_path
+from audio_assets.warehouse.files import UNWRITABLE, atomic_path
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS
 
@@ -73,6 +75,34 @@ def connect_live(record: Record) -> "duckdb.DuckDBPyConnection":
     connection.execute(views_sql(record))
     connection.execute(macros_sql())
     return connection
+
+
+@contextmanager
+def open_live(record: Record) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """Connect to the record as it is at this moment, whatever is written meanwhile.
+
+    DuckDB opens a file twice for one query, when it is planned and when it is run. A batch that is replaced
+    in between would end the query with an error about invalid Parquet (DuckDB 2.0.0, measured), so the files
+    are held still.
+
+    Parameters
+    ----------
+    record : Record
+        The record; its empty tables are made where missing.
+
+    Yields
+    ------
+    duckdb.DuckDBPyConnection
+        As of `connect_live`.
+    """
+    with ExitStack() as stack:
+        try:
+            still = stack.enter_context(record.snapshot())
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            still = record  # a folder that takes no link takes no new batch either
+        yield stack.enter_context(connect_live(still))
 
 
 def _read(name: str) -> str:

@@ -18,6 +18,8 @@ TEMPORARY_PREFIX = ".tmp-"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+#: What a write ends with where no more can be written.
+UNWRITABLE = _FULL | _REFUSED
 
 
 class StorageError(OSError):
