@@ -203,7 +203,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
         record = t.Record(Path(sys.argv[1]))
         t.normalise_corpus(record, t.entries(5), t.SETTINGS)
         setattr(sys.modules[module], name, lambda *a: os.kill(os.getpid(), signal.SIGKILL))
-        audio_assets.corpus.index_corpus(record, t.SETTINGS.version, None)
+        audio_assets.corpus.index_corpus(record, t.SETTINGS, None)
         """,
         record.root,
         moment,
@@ -212,7 +212,9 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
     with connect_live(record) as live:
         assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
     index_corpus(record, SETTINGS, None)
-    assert (index := load_index(record)) is not None
+    stored = load_index(record)
+    assert stored is not None
+    index, _ = stored
     assert len(index.track_ids) == 5, "the finished half was lost"
 
 
