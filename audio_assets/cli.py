@@ -256,7 +256,7 @@ def _run_pipeline(
     model = _clap_model(clap_model, offline=offline)
     warehouse = _warehouse(data)
     warehouse.prepare()
-    out.print(f"Looking at {library} ...")
+    out.print(f"Looking at {escape(str(library))} ...")
     with open_instance(warehouse.path) as instance, progress_bar(err) as progress:
         pipeline = Pipeline(
             library=_library(library, manifest),
@@ -558,10 +558,12 @@ def main() -> None:
         err.print(f"error: {escape(str(error))}")
         sys.exit(EXIT_FAILED)
     except Exception as error:
-        refusal = _database_refusal(error)
+        from audio_assets.automation.settings import SettingError  # here, as it takes seconds
+
+        refusal = str(error) if isinstance(error, SettingError) else _database_refusal(error)
         if refusal is None:
             raise
-        err.print(f"error: {refusal}")
+        err.print(f"error: {escape(refusal)}")
         sys.exit(EXIT_FAILED)
 
 
@@ -665,7 +667,10 @@ def _print_state(data: Path) -> dict[str, int]:
     if failures:
         _print_rows(("failed in", "reason", "tracks"), failures)
     link = data / LINK_NAME
-    out.print(f"Published: {link} -> {link.readlink()}" if link.is_symlink() else "Nothing is published yet.")
+    is_published = link.is_symlink()
+    out.print(
+        escape(f"Published: {link} -> {link.readlink()}") if is_published else "Nothing is published yet."
+    )
     if held_at := pinned_generation(data):
         out.print(f"A rollback holds readers at {held_at}; 'audio-assets rollback --release' ends it.")
     return counts

@@ -72,10 +72,12 @@ def unproven(
     """
     # Not public, and the only way to ask for a check of every partition at once.
     infos = instance.event_log_storage.get_asset_check_partition_info(_blocking_checks(tables))
-    unchecked = {(table, batch) for table in tables if table in BATCHED for batch in record.batches(table)}
-    unchecked -= {_part(info) for info in infos}
-    parts = {part for part in map(_part, infos) if part not in without and record.path(*part).exists()}
-    asked = [info for info in infos if _part(info) in parts]
+    batches: set[Part] = {(table, b) for table in tables if table in BATCHED for b in record.batches(table)}
+    unchecked = batches - set(map(_part, infos))
+    # Of the record and not of Dagster, where somebody may have typed a partition that can be no batch.
+    others = [table for table in tables if table not in BATCHED and record.path(table).exists()]
+    present = batches | {(table, None) for table in others}
+    asked = [info for info in infos if _part(info) in present and _part(info) not in without]
     return unchecked | {_part(info) for info in asked if not _has_passed(instance, record, info)}
 
 

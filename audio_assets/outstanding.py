@@ -152,15 +152,13 @@ def _work(
 def _newest_settings(warehouse: Warehouse) -> str | None:
     record = warehouse.record
     batches = record.batches(EMBEDDINGS)
-    if not batches:
-        return None
-    newest = max(batches, key=lambda batch: record.path(EMBEDDINGS, batch).stat().st_mtime)
-    table = record.read(EMBEDDINGS, newest)
-    assert table is not None
-    versions = sorted(
-        zip(table["computed_at"].to_pylist(), table["settings_version"].to_pylist(), strict=True)
-    )
-    return versions[-1][1] if versions else None
+    latest_first = sorted(batches, key=lambda b: record.path(EMBEDDINGS, b).stat().st_mtime, reverse=True)
+    for batch in latest_first:
+        table = record.read(EMBEDDINGS, batch)
+        assert table is not None
+        if table.num_rows:  # else all its tracks have been removed
+            return str(table.sort_by("computed_at")["settings_version"][-1])
+    return None
 
 
 def _digest(tracks: Sequence[Entry]) -> str:

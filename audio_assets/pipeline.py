@@ -4,7 +4,7 @@ What belongs here: which jobs run for which batches, in what order. What does no
 (``cli``) or computed (the assets).
 """
 
-import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,11 +14,13 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from audio_assets.automation.backfills import daemon_runs
 from audio_assets.automation.lost_runs import end_lost_runs, this_process
 from audio_assets.builds import FEATURES, RETRIEVAL, due
 from audio_assets.definitions import build_defs
 from audio_assets.gate import BATCHED, describe, unproven
 from audio_assets.outstanding import Work, outstanding
+from audio_assets.warehouse import atomic_path
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
@@ -65,9 +67,9 @@ def dagster_home(data_dir: Path) -> Path:
     home = data_dir / "dagster"
     settings = home / "dagster.yaml"
     if not settings.exists():
-        home.mkdir(parents=True, exist_ok=True)
-        with resources.as_file(resources.files("audio_assets") / "dagster.yaml") as shipped:
-            shutil.copyfile(shipped, settings)
+        shipped = resources.files("audio_assets").joinpath("dagster.yaml").read_bytes()
+        with atomic_path(settings) as temporary:  # half of them would be taken for all, for ever
+            temporary.write_bytes(shipped)
     return home
 
 
@@ -131,7 +133,9 @@ class Pipeline:
             What happened.
         """
         report = RunReport()
-        end_lost_runs(instance)
+        # A daemon that runs sees to that itself, and its sockets may not be visible from here (PrivateTmp).
+        if not daemon_runs(instance, time.time()):
+            end_lost_runs(instance)
         if not self._execute(instance, report, "refresh_manifest"):
             return report
         for batch, tables in self.pending(instance, report, wanted, anew):

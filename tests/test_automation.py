@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
@@ -183,6 +184,16 @@ def test_a_scheduled_tick_launches_one_titled_backfill_however_often_it_is_evalu
     assert len(site.instance.get_backfills()) == 1
 
 
+def test_the_hour_that_is_there_twice_in_autumn_has_two_ticks(site: Site) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    first = dt.datetime(2026, 10, 25, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+    for tick in (first, first.replace(fold=1)):
+        site.scheduled(tick)
+        site.finish_backfills()
+    assert len(site.instance.get_backfills()) == 2
+
+
 def test_a_poisoned_batch_is_given_up_and_said_to_be_until_its_inputs_change(site: Site) -> None:
     path = note(site.workplace.library / "a.wav", 0)
     site.refresh()
@@ -284,6 +295,33 @@ def test_tables_that_lag_behind_are_told_of_once_a_day(
     assert first["event"] == "tables_overdue"
     assert "behind the library for 2.1 h" in first["message"]
     assert "30.0 h" in second["message"]
+    site.workplace.library.rename(site.workplace.library.with_name("unmounted"))
+    assert "track_manifest" in str(site.tick("alert_on_overdue_tables", settings).skip_message)
+
+
+def test_a_failed_run_is_told_of(site: Site, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read())"
+    settings = replace(SETTINGS, alert_command=(sys.executable, "-c", script))
+    site.workplace.library.rename(site.workplace.library.with_name("unmounted"))
+    job = site.defs.resolve_job_def("refresh_manifest")
+    failed = job.execute_in_process(instance=site.instance, raise_on_error=False)
+    (sensor,) = (s for s in alert_sensors(settings) if s.name == "alert_on_failed_run")
+    sensor(
+        dg.build_run_status_sensor_context(
+            sensor_name=sensor.name,
+            dagster_instance=site.instance,
+            dagster_run=failed.dagster_run,
+            dagster_event=failed.get_run_failure_event(),
+        ).for_run_failure()
+    )
+    alert = json.loads(told.read_text())
+    assert (alert["event"], alert["job"], alert["run_id"]) == (
+        "run_failed",
+        "refresh_manifest",
+        failed.run_id,
+    )
+    assert alert["message"]
 
 
 @pytest.mark.parametrize(
@@ -324,6 +362,9 @@ def test_an_alert_reaches_command_and_webhook_and_never_names_its_address(tmp_pa
     assert json.loads((tmp_path / "alert").read_text()) == alert
     with pytest.raises(AlertError, match="answered 500") as raised:
         deliver(replace(settings, alert_webhook=address + "/broken"), alert)
+    assert "secret" not in str(raised.value)
+    with pytest.raises(AlertError, match="not be reached") as raised:
+        deliver(replace(settings, alert_webhook=address + "/with a space"), alert)
     assert "secret" not in str(raised.value)
     server.shutdown()
     server.server_close()

@@ -50,6 +50,10 @@ def test_a_batch_that_fails_a_blocking_check_is_in_no_table_until_it_passes(
     assert not (site.workplace.data / "warehouse.duckdb").exists()
 
     assert "1 of audio_features" in site.scheduled(NOON), "the batch is not checked again"
+    site.instance.add_dynamic_partitions("track_batch", ["Batch_1"])  # as anybody may in the UI
+    press = site.defs.resolve_job_def("analyse_batch").execute_in_process
+    assert not press(instance=site.instance, partition_key="Batch_1", raise_on_error=False).success
+    assert unproven(site.instance, site.warehouse.record) == FEATURE_BATCH, "a partition that can be no batch"
     (work,) = outstanding(site.instance, site.warehouse, site.resources["clap_model"]).work
     assert work.tracks == [], "something was to be computed"
     site.finish_backfills()

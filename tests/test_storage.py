@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 
 import duckdb
@@ -37,7 +37,9 @@ from audio_assets.warehouse import (
     exported_rows,
     ledger_to_table,
     list_generations,
+    measured_rate,
     open_live,
+    owner,
     pending,
     publish,
     release,
@@ -82,6 +84,12 @@ def fill(record: Record, n: int, generation: int = 0) -> list[Entry]:
 def rebuild(record: Record, n: int = 4, generation: int = 0) -> None:
     normalise_corpus(record, fill(record, n, generation), SETTINGS)
     index_corpus(record, SETTINGS, None)
+
+
+def indexed(record: Record) -> int:
+    stored = load_index(record)
+    assert stored is not None
+    return len(stored[0].track_ids)
 
 
 def tracks_read(folder: Path) -> int:
@@ -129,10 +137,7 @@ def test_the_normalised_table_and_the_index_switch_together(record: Record) -> N
         assert frozen.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
     index_corpus(record, SETTINGS, None)
     assert counts() == (5, 5)
-    stored = load_index(record)
-    assert stored is not None
-    index, _ = stored
-    assert len(index.track_ids) == 5
+    assert indexed(record) == 5
 
 
 def test_what_is_opened_live_stays_as_it_was_while_batches_are_replaced(record: Record) -> None:
@@ -169,25 +174,22 @@ def test_a_live_session_never_sees_one_of_each(record: Record) -> None:
         WHERE a.embedding IS DISTINCT FROM b.embedding
     """
 
-    def read() -> list[int]:
-        seen = []
+    seen: list[int] = []
+
+    def read() -> None:
         while not stop.is_set():
             with connect_live(record) as live:
                 seen.append(live.execute(query).fetchall()[0][0])
-        return seen
 
     with ThreadPoolExecutor(1) as pool:
         reading = pool.submit(read)
-        deadline = time.monotonic() + 4
-        for generation in range(1, 1000):
-            for track in fill(record, 4, generation):
-                assert track.content_sha256
+        started = time.monotonic()
+        for generation in count(1):
             rebuild(record, 4, generation)
-            if time.monotonic() > deadline:
+            if (len(seen) > 3 or reading.done()) and time.monotonic() - started > 4:
                 break
         stop.set()
-        seen = reading.result()
-    assert len(seen) > 3
+        reading.result()
     assert set(seen) == {0}
     assert len(list((record.root / "corpus").iterdir())) <= 3, "superseded versions pile up"
 
@@ -212,10 +214,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
     with connect_live(record) as live:
         assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
     index_corpus(record, SETTINGS, None)
-    stored = load_index(record)
-    assert stored is not None
-    index, _ = stored
-    assert len(index.track_ids) == 5, "the finished half was lost"
+    assert indexed(record) == 5, "the finished half was lost"
 
 
 # --- generations, rollback --------------------------------------------------------------------------
@@ -405,6 +404,50 @@ def test_a_reader_keeps_a_generation_that_is_swept_away_under_it(record: Record,
         sweep(record, tmp_path, kept=2)
         assert len(list_generations(tmp_path)) == 2
         assert len(reader.execute("SELECT * FROM clap_embeddings").fetchall()) == 3
+
+
+def test_a_process_of_before_the_machine_was_started_anew_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    tag = owner.owner_tag()
+    assert owner.is_dead(tag) is False
+    monkeypatch.setattr(owner, "_boot", lambda: "another")
+    assert owner.is_dead(tag) is True
+
+
+def test_drafts_that_fail_their_checks_do_not_pile_up(record: Record, tmp_path: Path) -> None:
+    rebuild(record, 3)
+    tracks = fill(record, 4)
+    for _ in range(5):
+        normalise_corpus(record, tracks, SETTINGS)
+    sweep(record, tmp_path, 3)
+    assert len(list((record.root / "corpus").iterdir())) <= 4
+    with connect_live(record) as live:
+        assert live.execute("SELECT count(*) FROM clap_embeddings_normalized").fetchone() == (3,)
+    index_corpus(record, SETTINGS, None)
+    assert indexed(record) == 4
+
+
+def test_the_rate_is_of_the_time_that_was_worked(record: Record) -> None:
+    """A batch of long ago, to which one changed track came today and then two more, a second each."""
+    now = dt.datetime.now(dt.UTC)
+    ages_s = [1e7 + n for n in range(20)] + [2.0, 1.0, 0.0]
+    rows = [{"song_id": f"{a}", "computed_at": now - dt.timedelta(seconds=a)} for a in ages_s]
+    record.write(
+        "audio_features", pa.Table.from_pylist(rows, schema=arrow_schema("audio_features")), batch=BATCH
+    )
+    assert measured_rate(record, "audio_features") == pytest.approx(1.0)
+
+
+def test_a_journal_that_cannot_be_read_now_is_not_taken_for_an_empty_one(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(record.path("audio_features", BATCH).parent, arrow_schema("audio_features"))
+    with journal.writer() as writer:
+        writer.append({"song_id": "a"})
+    with monkeypatch.context() as patch:
+        patch.setattr(pa.ipc, "open_stream", lambda _: (_ for _ in ()).throw(OSError(5, "I/O error")))
+        with pytest.raises(OSError, match="I/O error"):
+            journal.rows()
+    assert journal.rows().num_rows == 1
 
 
 def exported(folder: Path) -> list[int]:
@@ -631,6 +674,14 @@ def test_results_that_are_made_anew_replace_the_former_ones_only_when_all_are_th
     with pytest.raises(KeyboardInterrupt):
         batch_of(record, 5, EndsAtTheThird(), anew)
     assert record.read("clap_embeddings", BATCH).equals(former)
+    killed = """
+        def die(*a, **k): os.kill(os.getpid(), signal.SIGKILL)
+        t.Record.write = die
+        t.batch_of(t.Record(Path(sys.argv[1])), 5, [], sys.argv[2].split())
+    """
+    done = child(killed, record.root, " ".join(anew))
+    assert done.returncode == KILLED, done.stderr
+    assert len(sweep(record, record.root.parent, 3).removed["journals"]) == 1, "what is done anew would stay"
     assert pending(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version)) == []
     computed: list[str] = []
     batch_of(record, 5, computed, anew)

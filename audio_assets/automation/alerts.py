@@ -4,6 +4,7 @@ Off unless a command or a webhook is configured. An alert that cannot be deliver
 sensor's tick, where it can be seen; the address of the webhook, which may hold a secret, is never logged.
 """
 
+import http.client
 import json
 import subprocess
 import time
@@ -15,6 +16,7 @@ import dagster as dg
 
 from audio_assets.automation.settings import AutomationSettings
 from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due
+from audio_assets.library import ManifestError
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
@@ -83,7 +85,7 @@ def _post(settings: AutomationSettings, body: bytes) -> None:
             return
     except urllib.error.HTTPError as error:
         raise AlertError(f"the webhook answered {error.code}") from None
-    except (OSError, ValueError) as error:  # its text may quote the address
+    except (OSError, ValueError, http.client.HTTPException) as error:  # its text may quote the address
         raise AlertError(f"the webhook could not be reached: {type(error).__name__}") from None
 
 
@@ -121,9 +123,9 @@ def _tables_overdue(settings: AutomationSettings) -> dg.SensorDefinition:
     def alert_on_overdue_tables(
         context: dg.SensorEvaluationContext, library: TrackLibrary, warehouse: Warehouse
     ) -> dg.SkipReason:
-        listed = library.listing(settings.settle_s).signature
-        known = approved_metadata(context.instance, MANIFEST, LIBRARY_SIGNATURE)
-        behind = [MANIFEST] * (listed != known) + due(context.instance, warehouse)
+        behind = [MANIFEST] * _has_changed(context.instance, library, settings) + due(
+            context.instance, warehouse
+        )
         if not behind:
             context.update_cursor("")
             return dg.SkipReason("All tables are up to date with the library.")
@@ -138,3 +140,12 @@ def _tables_overdue(settings: AutomationSettings) -> dg.SensorDefinition:
         return dg.SkipReason(f"Behind for {lag_s:.0f} s: {', '.join(behind)}.")
 
     return alert_on_overdue_tables
+
+
+def _has_changed(instance: dg.DagsterInstance, library: TrackLibrary, settings: AutomationSettings) -> bool:
+    """Whether the library is not as it was taken in; one that cannot be looked at is not."""
+    try:
+        listed = library.listing(settings.settle_s).signature
+    except ManifestError:  # said by the tick of 'library_changes'; somebody has to be told all the same
+        return True
+    return listed != approved_metadata(instance, MANIFEST, LIBRARY_SIGNATURE)

@@ -58,7 +58,8 @@ def this_process() -> dict[str, str]:
 
 def has_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run is executed by a process that can be reached, as far as this machine can tell."""
-    if PROCESS_TAG in run.tags:
+    # The server first: a run that is executed again from the UI has the tags of the one before.
+    if PROCESS_TAG in run.tags and _SERVER_TAG not in run.tags:
         return not is_dead(run.tags[PROCESS_TAG])
     server = json.loads(run.tags.get(_SERVER_TAG, "{}"))
     return "socket" not in server or (_answers(server["socket"]) and _worker_lives(instance, run))

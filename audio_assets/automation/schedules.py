@@ -1,5 +1,7 @@
 """The scheduled backfill of whatever is missing, failed or stale, and the daily look at what people read."""
 
+import datetime as dt
+
 import dagster as dg
 
 from audio_assets.attempts import Attempts
@@ -38,7 +40,8 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
     def backfill(
         context: dg.ScheduleEvaluationContext, warehouse: Warehouse, clap_model: ClapModel
     ) -> dg.SkipReason:
-        backfill_id = f"scheduled-{context.scheduled_execution_time:%Y%m%d-%H%M}"
+        # In UTC, since an hour of each autumn is there twice.
+        backfill_id = f"scheduled-{context.scheduled_execution_time.astimezone(dt.UTC):%Y%m%d-%H%M}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
         planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
         launch(

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, takewhile
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import arrow_schema
 
 _TRACKS_FOR_RATE = 100
+#: Longer than a track may take: nothing was computed in between.
+_BREAK_S = 900.0
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,7 @@ def complete_batch(
 
 
 def measured_rate(record: Record, name: str) -> float | None:
-    """Tracks a second of the batch that was worked on last; None where there is nothing to tell by."""
+    """Tracks a second since the last break, of the batch worked on last; None where nothing tells."""
     folders = [path for path in (record.root / name).glob("batch=*") if any(path.iterdir())]
     if not folders:
         return None
@@ -151,8 +154,10 @@ def measured_rate(record: Record, name: str) -> float | None:
         time for table in _earlier(record, name, batch) for time in table["computed_at"].to_pylist()
     )
     latest = times[-_TRACKS_FOR_RATE:]
-    elapsed_s = (latest[-1] - latest[0]).total_seconds() if len(latest) > 1 else 0.0
-    return (len(latest) - 1) / elapsed_s if elapsed_s > 0 else None
+    gaps_s = [(later - earlier).total_seconds() for earlier, later in pairwise(latest)]
+    since_break_s = list(takewhile(lambda gap_s: gap_s < _BREAK_S, reversed(gaps_s)))
+    elapsed_s = sum(since_break_s)
+    return len(since_break_s) / elapsed_s if elapsed_s > 0 else None
 
 
 def _row(outcome: Outcome, content_sha256: str | None, version: tuple[str, str]) -> dict[str, Any]:

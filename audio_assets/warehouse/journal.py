@@ -8,7 +8,7 @@ journal is dropped.
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ import pyarrow as pa
 
 from audio_assets.warehouse.files import explained
 from audio_assets.warehouse.owner import is_abandoned, owner_tag
+
+#: Rows that agree in these say the same.
+_IDENTITY = ("song_id", "content_sha256", "failure_code", "extractor_version", "settings_version")
 
 
 class Journal:
@@ -55,11 +58,12 @@ class Journal:
             path.unlink(missing_ok=True)
 
     def drop_recorded(self, recorded: pa.Table) -> list[Path]:
-        """Remove journals of ended writers whose every row is in a table; give their paths.
+        """Remove journals of ended writers that hold nothing a table does not; give their paths.
 
-        Such a one stays when a writer is killed between its Parquet file and `drop`.
+        Such a one stays when a writer is killed between its Parquet file and `drop`, or while it computes
+        again what is on record.
         """
-        names = ("song_id", "content_sha256", "computed_at")
+        names = [name for name in self._schema.names if name in _IDENTITY]
         kept = _keys(recorded, names)
         dropped = []
         for path in self._files():
@@ -80,12 +84,16 @@ class Journal:
             with path.open("rb") as file, pa.ipc.open_stream(file) as stream:
                 if stream.schema.equals(self._schema):
                     batches.extend(stream)
-        except (pa.ArrowInvalid, OSError, EOFError):  # the writer was killed in the middle of a row
+        except (pa.ArrowInvalid, EOFError, FileNotFoundError):  # torn by a kill, or dropped meanwhile
             return batches
+        except OSError as error:
+            if error.errno is not None:  # of the system, and not of Arrow about a torn row: rows may be there
+                raise
+        return batches
         return batches
 
 
-def _keys(table: pa.Table, names: tuple[str, ...]) -> set[tuple[Any, ...]]:
+def _keys(table: pa.Table, names: Sequence[str]) -> set[tuple[Any, ...]]:
     return set(zip(*(table[name].to_pylist() for name in names), strict=True))
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 _PROC = Path("/proc")
 _STRAY_AGE_S = 24 * 3600.0
+#: The kernel's fixed number of the namespace that it starts with.
+_NO_CONTAINER = "pid:[4026531836]"
 
 
 def owner_tag(pid: int | None = None) -> str:
@@ -36,7 +38,7 @@ def is_dead(tag: str) -> bool | None:
     """
     machine, _, process = tag.partition("-")
     pid, _, start = process.partition("-")
-    known = machine == _machine() and pid.isdecimal() and start.isdecimal() and start != "0"
+    known = machine == _machine() and pid.isdecimal() and start != "0"
     return _started(int(pid)) != start if known else None
 
 
@@ -56,17 +58,31 @@ def _machine() -> str:
     """Name the machine and the container, since two containers count their processes alike."""
     try:
         namespace = str((_PROC / "self" / "ns" / "pid").readlink())
-        boot = (_PROC / "sys" / "kernel" / "random" / "boot_id").read_text(encoding="ascii")
     except OSError:
-        namespace, boot = "", ""
-    return hashlib.sha256(f"{socket.gethostname()} {boot} {namespace}".encode()).hexdigest()[:8]
+        namespace = ""
+    # A container, or a machine that has no number of its own, is another one after each start.
+    number = _text(Path("/etc/machine-id")) if namespace == _NO_CONTAINER else ""
+    return hashlib.sha256(f"{socket.gethostname()} {number or _boot()} {namespace}".encode()).hexdigest()[:8]
+
+
+@cache
+def _boot() -> str:
+    """Name the time since the machine was started."""
+    return _text(_PROC / "sys" / "kernel" / "random" / "boot_id")[:8]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _started(pid: int) -> str | None:
-    """Start of a process in clock ticks since boot, which no clock moves; None where there is no such."""
+    """Start of a process: boot, and clock ticks since, which no clock moves; None where there is no such."""
     try:
         fields = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     after_name = fields.rpartition(")")[2].split()
-    return None if after_name[0] == "Z" else after_name[19]
+    return None if after_name[0] == "Z" else f"{after_name[19]}b{_boot()}"

@@ -185,19 +185,21 @@ class Record:
                 _write_empty(name, self.path(name, version=_NO_VERSION))
 
     def drop_superseded_versions(self) -> list[Path]:
-        """Remove all but the version in force and the one before, which a session may be reading.
+        """Remove superseded versions; the one before that in force stays, as a session may be reading it.
 
         Returns
         -------
         list of Path
             What was removed.
         """
-        kept = corpus_versions(self.root, IN_FORCE)[-KEPT_VERSIONS:]
-        oldest = int(kept[0]) if kept else 0
+        # Drafts that failed their checks go as well; not the two newest, of which one may just be indexed.
+        drafts = corpus_versions(self.root, DRAFTED)[-KEPT_VERSIONS:]
+        kept = {*corpus_versions(self.root, IN_FORCE)[-KEPT_VERSIONS:], *drafts}
+        newest = int(drafts[-1]) if drafts else 0
         dropped = []
         for version in corpus_versions(self.root):
             folder = self.root / CORPUS / version
-            if int(version) < oldest and not is_written_to(folder):
+            if int(version) < newest and version not in kept and not is_written_to(folder):
                 (folder / f"{IN_FORCE}.parquet").unlink(missing_ok=True)  # so that no half of it is in force
                 shutil.rmtree(folder, ignore_errors=True)
                 dropped.append(folder)
