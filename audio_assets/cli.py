@@ -6,6 +6,7 @@ What belongs here: options, printing, exit codes. What does not: anything a UI r
 import csv
 import json
 import os
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -198,7 +199,7 @@ def retry(
         typer.Option("--failed", help="Analyse again all tracks that failed, for whatever reason."),
     ] = False,
 ) -> None:
-    """Try again what the automation has given up; with --failed, every track that failed.
+    """Try again, in this terminal, what the automation has given up; with --failed, every track that failed.
 
     Tracks that failed for a passing reason are tried again by every run and backfill anyway.
     """
@@ -433,13 +434,19 @@ def ui(
         ServerPart.DAEMON: ["audio_assets.daemon", "run", *code],
     }[part]
     command = [sys.executable, "-m", *module]
+    # A script's shell starts what it puts into the background without them, and Dagster could not be stopped.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.execve(sys.executable, command, environment)  # noqa: S606
 
 
 @app.command()
 def doctor(
     data: DataDir = DEFAULT_DATA,
-    library: Annotated[Path | None, typer.Option("--library", help="Library root to look at.")] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option("--library", envvar="AUDIO_ASSETS_LIBRARY", help="Library root to look at."),
+    ] = None,
     clap_model: ModelName = DEFAULT_MODEL_ID,
 ) -> None:
     """Check this machine: libraries, worker processes, data folder, library and model."""

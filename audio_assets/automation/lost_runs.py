@@ -35,7 +35,7 @@ def lost_runs(interval_s: int) -> dg.SensorDefinition:
     )
     def runs_without_process(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         lost = end_lost_runs(context.instance)
-        return dg.SkipReason(f"Ended: {', '.join(lost)}" if lost else "None.")
+        return dg.SkipReason(f"Ended: {', '.join(lost)}" if lost else "No run is without its process.")
 
     return runs_without_process
 
