@@ -100,14 +100,19 @@ def test_the_job_sweeps_folder_and_runs(workplace: Workplace) -> None:
         publish(record, workplace.data, kept=9)
     stray = temporary_path(workplace.data)
     stray.write_bytes(b"half")
-    old = stray.with_name(".tmp-of-another-machine")
+    old = stray.with_name(f".tmp-0123abcd-17-4711-{stray.name.rpartition('-')[2]}")  # another machine's
     stray.rename(old)
     os.utime(old, (0, 0))
+    theirs = workplace.data / "demo" / ".tmp-take 1.wav"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"a track of a library below the data folder")
+    os.utime(theirs, (0, 0))
     warehouse = Warehouse(data_dir=str(workplace.data), kept_generations=2)
     with open_instance(workplace.data) as instance:
         job = build_defs(warehouse=warehouse).resolve_job_def("maintenance")
         assert job.execute_in_process(instance=instance).success
     assert not old.exists()
+    assert theirs.exists()
     assert len(list_generations(workplace.data)) == 2
     assert tracks_read(workplace.data) == 5
 

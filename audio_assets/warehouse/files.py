@@ -6,6 +6,7 @@ removing what killed writers left (``sweep``).
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from pathlib import Path
 from audio_assets.warehouse.owner import is_abandoned, owner_tag
 
 TEMPORARY_PREFIX = ".tmp-"
+_TEMPORARY = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(?P<owner>[0-9a-f]{{8}}-\d+-.+)-[0-9a-f]{{32}}")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
@@ -81,8 +83,9 @@ def switch_link(link: Path, target: Path) -> None:
 
 
 def is_stray(path: Path) -> bool:
-    """Whether a file or folder under a temporary name was left by a writer that has ended."""
-    return is_abandoned(path, path.name.removeprefix(TEMPORARY_PREFIX).rpartition("-")[0])
+    """Whether a file or folder under a temporary name of ours was left by a writer that has ended."""
+    ours = _TEMPORARY.fullmatch(path.name)  # a library may lie below the data folder, with names like it
+    return ours is not None and is_abandoned(path, ours["owner"])
 
 
 def is_written_to(folder: Path) -> bool:
