@@ -116,7 +116,7 @@ class Pipeline:
     ) -> RunReport:
         """Bring everything up to date: what is new or changed, and then what is built of it.
 
-        A batch or a model that fails does not keep the rest from being computed. Nothing is published, though,
+        A batch or a model that fails does not keep the rest from being computed. But nothing is published
         while a batch on record has failed a blocking check: its rows would be among the others.
 
         Parameters
