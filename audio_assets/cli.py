@@ -678,6 +678,7 @@ def _print_activity(data: Path) -> None:
     """Print what is pending, for how long yet, and what is at work on it."""
     from audio_assets.attempts import Attempts
     from audio_assets.automation import AutomationSettings
+    from audio_assets.automation.backfills import unfinished_targets
     from audio_assets.automation.on_demand import activity
     from audio_assets.gate import BATCHED, describe, unproven
     from audio_assets.outstanding import outstanding_as_recorded
@@ -686,8 +687,9 @@ def _print_activity(data: Path) -> None:
 
     warehouse = _warehouse(data)
     with open_instance(data) as instance:
-        work = outstanding_as_recorded(instance, warehouse)
-        held_back = unproven(instance, warehouse.record)
+        busy = unfinished_targets(instance)
+        work = outstanding_as_recorded(instance, warehouse, busy)
+        held_back = unproven(instance, warehouse.record, without=busy)
         going_on = activity(instance)
     given_up = Attempts(data, AutomationSettings.from_environment().most_attempts).given_up(work)
     rows = []

@@ -6,7 +6,7 @@ checked again. What does not: running them, and whether tables over the whole co
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -14,7 +14,7 @@ import dagster as dg
 from audio_assets.builds import EMBEDDINGS, FEATURES
 from audio_assets.embeddings import ModelError
 from audio_assets.features import EXTRACTOR_VERSION
-from audio_assets.gate import BATCHED, unproven
+from audio_assets.gate import BATCHED, Part, unproven
 from audio_assets.library import Entry
 from audio_assets.warehouse import pending
 from resources.clap_model import ClapModel
@@ -48,7 +48,12 @@ class Outstanding:
     model_problem: str | None = None
 
 
-def outstanding(instance: dg.DagsterInstance, warehouse: Warehouse, clap_model: ClapModel) -> Outstanding:
+def outstanding(
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    clap_model: ClapModel,
+    busy: Container[Part] = (),
+) -> Outstanding:
     """Find what is missing, stale by its bytes or version, worth another try, or has to be checked again.
 
     Parameters
@@ -59,6 +64,8 @@ def outstanding(instance: dg.DagsterInstance, warehouse: Warehouse, clap_model: 
         The record and its ledger.
     clap_model : ClapModel
         Decides which embeddings are still true.
+    busy : container of (str, str)
+        Tables and batches whose checks are still to come.
 
     Returns
     -------
@@ -69,13 +76,16 @@ def outstanding(instance: dg.DagsterInstance, warehouse: Warehouse, clap_model: 
     try:
         versions[EMBEDDINGS] = clap_model.settings().version
     except ModelError as error:
-        return Outstanding(_work(instance, warehouse, versions), str(error))
-    return Outstanding(_work(instance, warehouse, versions))
+        return Outstanding(_work(instance, warehouse, versions, busy), str(error))
+    return Outstanding(_work(instance, warehouse, versions, busy))
 
 
-def outstanding_as_recorded(instance: dg.DagsterInstance, warehouse: Warehouse) -> list[Work]:
+def outstanding_as_recorded(
+    instance: dg.DagsterInstance, warehouse: Warehouse, busy: Container[Part] = ()
+) -> list[Work]:
     """Find the same without knowing the model in force: embeddings are to be as the newest ones there."""
-    return _work(instance, warehouse, {FEATURES: EXTRACTOR_VERSION, EMBEDDINGS: _newest_settings(warehouse)})
+    versions = {FEATURES: EXTRACTOR_VERSION, EMBEDDINGS: _newest_settings(warehouse)}
+    return _work(instance, warehouse, versions, busy)
 
 
 def results(
@@ -118,7 +128,10 @@ def never_analysed(warehouse: Warehouse, work: Work) -> bool:
 
 
 def _work(
-    instance: dg.DagsterInstance, warehouse: Warehouse, versions: Mapping[str, str | None]
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    versions: Mapping[str, str | None],
+    busy: Container[Part],
 ) -> list[Work]:
     by_batch: dict[str, list[Entry]] = {}
     for track in warehouse.live_tracks():
@@ -130,7 +143,7 @@ def _work(
             wanted = (_VERSION_COLUMNS[table], version or "")
             if todo := pending(warehouse.record, table, batch, tracks, wanted):
                 found[table, batch] = Work(table, batch, todo, version, _digest(todo))
-    for table, key in unproven(instance, warehouse.record):
+    for table, key in unproven(instance, warehouse.record, without=busy):
         if key is not None and table in versions:
             found.setdefault((table, key), Work(table, key, [], versions[table], _TO_BE_CHECKED))
     return sorted(found.values(), key=lambda work: work.batch)

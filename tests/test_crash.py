@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Workplace
 
+from audio_assets.pipeline import open_instance
 from audio_assets.warehouse import Record, arrow_schema, publish
 from audio_assets.warehouse.files import temporary_path
 from audio_assets.warehouse.journal import Journal
@@ -70,6 +71,8 @@ def test_a_killed_run_loses_nothing_and_repeats_nothing(
     assert {song_id: made[song_id] for song_id in finished} == finished, "finished tracks were computed again"
     assert workplace.sql("SELECT count(*), count(DISTINCT song_id) FROM clap_embeddings") == [(24, 24)]
     assert not list(workplace.data.rglob("journal-*")), "the journal outlived its batch"
+    with open_instance(workplace.data) as instance:
+        assert all(run.is_finished for run in instance.get_runs()), "the killed run counts as running"
 
 
 def test_an_interrupt_ends_the_run_in_a_sentence(workplace: Workplace, tracks: dict[str, Path]) -> None:

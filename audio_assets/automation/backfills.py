@@ -8,7 +8,9 @@ import dagster as dg
 
 from audio_assets.attempts import Attempts
 from audio_assets.gate import BATCHED
-from audio_assets.outstanding import Outstanding, Work
+from audio_assets.outstanding import Work, outstanding
+from resources.clap_model import ClapModel
+from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from dagster._core.execution.backfill import PartitionBackfill
@@ -52,14 +54,19 @@ class Plan:
 
 
 def plan(
-    instance: dg.DagsterInstance, outstanding: Outstanding, attempts: Attempts, backfill_id: str
+    instance: dg.DagsterInstance,
+    warehouse: Warehouse,
+    clap_model: ClapModel,
+    attempts: Attempts,
+    backfill_id: str,
 ) -> Plan:
-    """Decide what of the outstanding work to launch now."""
+    """Decide what of the outstanding work to launch now; never downloads a model."""
     busy = unfinished_targets(instance)
-    running = [work for work in outstanding.work if (work.table, work.batch) in busy]
-    free = [work for work in outstanding.work if (work.table, work.batch) not in busy]
+    found = outstanding(instance, warehouse, clap_model.model_copy(update={"offline": True}), busy)
+    running = [work for work in found.work if (work.table, work.batch) in busy]
+    free = [work for work in found.work if (work.table, work.batch) not in busy]
     allowed, given_up = attempts.split(free, backfill_id)
-    return Plan(allowed, running, given_up, outstanding.model_problem)
+    return Plan(allowed, running, given_up, found.model_problem)
 
 
 def launch(

@@ -8,7 +8,6 @@ import dagster as dg
 from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import Plan, daemon_runs, launch, plan, unfinished_backfill_titles
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -44,7 +43,7 @@ def backfill_now(
     now = dt.datetime.now(dt.UTC)
     backfill_id = f"on-demand-{now:%Y%m%d-%H%M%S}"
     attempts = Attempts(warehouse.path, AutomationSettings.from_environment().most_attempts)
-    planned = plan(instance, outstanding(instance, warehouse, clap_model), attempts, backfill_id)
+    planned = plan(instance, warehouse, clap_model, attempts, backfill_id)
     if dry_run or not planned.launched:
         return planned, None
     if not daemon_runs(instance, now.timestamp()):

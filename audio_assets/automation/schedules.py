@@ -6,7 +6,6 @@ from audio_assets.attempts import Attempts
 from audio_assets.automation.backfills import launch, plan
 from audio_assets.automation.jobs import analyse_batch, verify_tables
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -41,9 +40,7 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
     ) -> dg.SkipReason:
         backfill_id = f"scheduled-{context.scheduled_execution_time:%Y%m%d-%H%M}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        # A tick must not wait for a download: that is for `audio-assets model pull`, or a run.
-        found = outstanding(context.instance, warehouse, clap_model.model_copy(update={"offline": True}))
-        planned = plan(context.instance, found, attempts, backfill_id)
+        planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
         launch(
             context.instance,
             planned.launched,

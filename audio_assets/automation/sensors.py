@@ -23,7 +23,6 @@ from audio_assets.automation.jobs import analyse_batch, rebuild_tables, refresh_
 from audio_assets.automation.settings import AutomationSettings
 from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due, inputs_digest
 from audio_assets.gate import describe, unproven
-from audio_assets.outstanding import outstanding
 from resources.clap_model import ClapModel
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
@@ -101,8 +100,7 @@ def _batches_to_analyse(settings: AutomationSettings) -> dg.SensorDefinition:
             return dg.SkipReason("Waiting for batches that ran when the manifest changed.")
         backfill_id = f"late-{ledger}" if late else f"new-{ledger}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        found = outstanding(context.instance, warehouse, clap_model.model_copy(update={"offline": True}))
-        planned = plan(context.instance, found, attempts, backfill_id)
+        planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
         launch(
             context.instance,
             [work for work in planned.launched if late is None or (work.table, work.batch) in late],
