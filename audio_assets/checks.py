@@ -32,7 +32,6 @@ from audio_assets.warehouse import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
     PUBLISHED,
-    connect_live,
     exported_rows,
     fingerprint,
     newest_generation,
@@ -540,7 +539,7 @@ def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
     problems = []
     with (
         duckdb.connect(str(newest), read_only=True) as published,
-        connect_live(warehouse.record) as live,
+        warehouse.connect_still() as live,
     ):
         for name in PUBLISHED:
             query = f"SELECT count(*), bit_xor(hash(t)) FROM {name} AS t"  # noqa: S608
@@ -552,7 +551,7 @@ def published_tables_agree(warehouse: Warehouse) -> dg.AssetCheckResult:
 @dg.asset_check(asset=warehouse_tables)
 def index_covers_library(warehouse: Warehouse) -> dg.AssetCheckResult:
     """Every live track with an embedding can be found by a search, or is said to have no direction."""
-    with connect_live(warehouse.record) as connection:
+    with warehouse.connect_still() as connection:
         rows = connection.execute(
             "SELECT song_id FROM clap_embeddings ANTI JOIN retrieval_index USING (song_id) "
             "ANTI JOIN (FROM track_failures WHERE stage = 'normalisation') USING (song_id)"
@@ -570,7 +569,7 @@ def feature_columns_vary(warehouse: Warehouse) -> dg.AssetCheckResult:
     A warning: short sounds rightly have no second tempo, say, and no rebuild would give them one.
     """
     counts = ", ".join(f"count(DISTINCT {feature.name})" for feature in FEATURES)
-    with connect_live(warehouse.record) as connection:
+    with warehouse.connect_still() as connection:
         row = connection.execute(f"SELECT count(*), {counts} FROM audio_features").fetchone()  # noqa: S608
     assert row is not None
     n_tracks, *distinct = row
@@ -587,7 +586,7 @@ def all_keys_possible(warehouse: Warehouse) -> dg.AssetCheckResult:
 
     A warning: a library may be of one instrument's keys, and no rebuild would change it.
     """
-    with connect_live(warehouse.record) as connection:
+    with warehouse.connect_still() as connection:
         rows = connection.execute(
             "SELECT key_name(key_cos, key_sin, 0) AS tonic, count(*) FROM audio_features "
             "WHERE key_cos IS NOT NULL GROUP BY tonic"
@@ -606,7 +605,7 @@ def exports_load(warehouse: Warehouse) -> dg.AssetCheckResult:
     """The NPZ files load without pickle, and the rows of all files are those of the tables."""
     folder = warehouse.exports_path
     problems = []
-    with connect_live(warehouse.record) as connection:
+    with warehouse.connect_still() as connection:
         for name, table in EXPORTED_TABLES.items():
             columns = ", ".join(column.name for column in EXPORTED_COLUMNS[name])
             query = f"SELECT {columns} FROM {table} ORDER BY song_id"  # noqa: S608

@@ -1,7 +1,10 @@
 """The data folder: the record that assets write, and the doors that people read through."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import pyarrow as pa
@@ -17,12 +20,16 @@ from audio_assets.warehouse import (
     Record,
     Sweep,
     arrow_schema,
+    connect_live,
     ledger_from_table,
     publish,
     sweep,
     sweep_strays,
     write_catalog,
 )
+
+if TYPE_CHECKING:
+    import duckdb
 
 KEPT_VARIABLE = "AUDIO_ASSETS_KEPT_GENERATIONS"
 
@@ -63,6 +70,16 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     def publish(self) -> Publication:
         """Build a generation and give it to readers, unless a rollback holds them."""
         return publish(self.record, self.path, self.kept_generations)
+
+    @contextmanager
+    def connect_still(self) -> "Iterator[duckdb.DuckDBPyConnection]":
+        """Connect to the record as of one moment.
+
+        DuckDB opens a file once to plan a query and again to read it: where a batch is replaced in between,
+        a query of the live record ends in an error.
+        """
+        with self.record.snapshot() as still, connect_live(still) as connection:
+            yield connection
 
     def sweep(self) -> Sweep:
         """Remove what nobody needs any more."""
