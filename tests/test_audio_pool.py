@@ -251,6 +251,28 @@ def wait_until(condition, seconds=15):
         time.sleep(0.05)
 
 
+def test_a_fork_server_killed_as_it_begins_is_replaced(tmp_path):
+    (tmp_path / "slow.py").write_text("import time; time.sleep(2)")
+    script = tmp_path / "script.py"
+    script.write_text("""
+import os, signal, threading, time
+from multiprocessing.forkserver import _forkserver as server
+from audio_assets.audio import IsolatedPool
+
+def kill_the_server():
+    while server._forkserver_pid is None:
+        time.sleep(0.01)
+    os.kill(server._forkserver_pid, signal.SIGKILL)
+
+if __name__ == "__main__":
+    threading.Thread(target=kill_the_server).start()
+    with IsolatedPool(1, 30, preload=["slow"]) as pool:
+        print(list(pool.map_unordered(abs, [-1])))
+""")
+    result = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60)
+    assert result.stdout == "[(-1, 1)]\n", result.stderr
+
+
 def test_script_without_a_main_guard_is_told(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

@@ -24,11 +24,13 @@ import pickle
 import resource
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from typing import Any, Self, TypeVar
 
 from audio_assets.failures import FailureCode, TrackFailure
@@ -44,6 +46,9 @@ ONE_THREAD = "audio_assets.one_thread"
 
 #: So many workers in a row may die before they are ready; then no track is to blame.
 MAX_FAILED_STARTS = 3
+
+#: So long the system may take to report a process as dead whose pipes are closed.
+DYING_S = 0.2
 
 #: A worker's first message; a pickled outcome is never empty.
 READY = b""
@@ -214,7 +219,7 @@ class _Worker:
         self._process = self._context.Process(
             target=_serve, args=(theirs, parent_gone, self._limits), daemon=True
         )
-        self._process.start()
+        _launch(self._process)
         theirs.close()
         parent_gone.close()
 
@@ -253,6 +258,16 @@ def _start_context(preload: Sequence[str]) -> Context:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([ONE_THREAD, *preload])
     return context
+
+
+def _launch(process: BaseProcess) -> None:
+    """Start a worker; a fork server that was killed while it began is replaced by the next try."""
+    for _ in range(MAX_FAILED_STARTS):
+        with suppress(EOFError, ConnectionError):
+            process.start()
+            return
+        time.sleep(DYING_S)
+    process.start()
 
 
 def _give_next(worker: _Worker, function: Callable[[T], R], remaining: Iterator[T]) -> None:

@@ -140,7 +140,9 @@ class Soak:
             "commands": dict(tally.commands),
             "backfills": dict(backfills),
             "runs": dict(runs),
-            "reader_looks": {door: int(path.read_text()) for door, path in looks.items() if path.exists()},
+            "reader_looks": {
+                door: json.loads(path.read_text()) for door, path in looks.items() if path.exists()
+            },
             "longest_wait_until_current_s": round(tally.longest_wait_s),
             "differences": len(tally.differences),
         }

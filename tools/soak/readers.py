@@ -22,7 +22,6 @@ from audio_assets.warehouse import fingerprint
 
 _PAUSE_S = 1.0
 _KEYED = ("manifest", "audio_features", "clap_embeddings", "clap_embeddings_normalized", "retrieval_index")
-_TRIES = 4
 _TOLERANCE = 1e-5
 
 #: Queries that must find nothing.
@@ -49,19 +48,25 @@ _BROKEN = {
 }
 
 
+class InterruptedLookError(Exception):
+    """DuckDB failed on a file that was replaced while it looked, which it says and cannot help."""
+
+
 def main() -> None:
     """Look until the parent ends."""
     door, data, log = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     look = {"published": _published, "live": _live, "files": _files}[door]
-    parent, n_looks = os.getppid(), 0
+    parent, looks = os.getppid(), {"looks": 0, "interrupted": 0}
     with log.open("a", encoding="utf-8") as file:
         while os.getppid() == parent:
-            for problem in _said(look, data):
-                file.write(
-                    json.dumps({"at": time.strftime("%H:%M:%S"), "problem": f"{door}: {problem}"}) + "\n"
-                )
-            n_looks += 1
-            log.with_suffix(".looks").write_text(str(n_looks), encoding="utf-8")
+            looks["looks"] += 1
+            try:
+                for problem in _said(look, data):
+                    said = {"at": time.strftime("%H:%M:%S"), "problem": f"{door}: {problem}"}
+                    file.write(json.dumps(said) + "\n")
+            except InterruptedLookError:
+                looks["interrupted"] += 1
+            log.with_suffix(".looks").write_text(json.dumps(looks), encoding="utf-8")
             file.flush()
             time.sleep(_PAUSE_S)
 
@@ -69,6 +74,8 @@ def main() -> None:
 def _said(look: Callable[[Path], Iterator[str]], data: Path) -> Iterator[str]:
     try:
         yield from look(data)
+    except InterruptedLookError:
+        raise
     except Exception as error:  # noqa: BLE001 - whatever a reader gets is what the soak is to tell
         yield f"{type(error).__name__}: {str(error)[:500]}"
 
@@ -84,28 +91,22 @@ def _published(data: Path) -> Iterator[str]:
 
 
 def _live(data: Path) -> Iterator[str]:
-    """Look at the live record, and once more where a batch was replaced under a query, as the docs advise."""
+    """Look at the live record; batches are read as they are at the moment, so not always as of one moment."""
     catalog = data / "catalog.sql"
     if not catalog.exists():
         return
-    for _ in range(_TRIES - 1):
-        try:
-            yield from list(_look(data, catalog))
-            return
-        except duckdb.Error:
-            time.sleep(0.1)
-    yield from _look(data, catalog)
-
-
-def _look(data: Path, catalog: Path) -> Iterator[str]:
-    """Batches are read as they are at the moment, so not always as of one moment."""
+    before = fingerprint(data / "record")
     with duckdb.connect(":memory:") as connection:
-        before = fingerprint(data / "record")
-        connection.execute(catalog.read_text(encoding="utf-8"))
-        yield from _twice(connection)
-        problems = list(_inconsistent(connection))
-        if fingerprint(data / "record") == before:
-            yield from problems
+        try:
+            connection.execute(catalog.read_text(encoding="utf-8"))
+            always, problems = list(_twice(connection)), list(_inconsistent(connection))
+        except duckdb.Error as error:
+            if fingerprint(data / "record") != before:
+                raise InterruptedLookError from error
+            raise
+    yield from always
+    if fingerprint(data / "record") == before:
+        yield from problems
 
 
 def _twice(connection: duckdb.DuckDBPyConnection) -> Iterator[str]:
