@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -167,9 +168,11 @@ class Site:
         return bool(Attempts(self.data, MOST_ATTEMPTS).given_up(work))
 
     def close(self) -> None:
-        """End everything over the data folder."""
-        for pid in self.processes():
-            _kill(pid)
+        """End everything over the data folder, also what is started meanwhile."""
+        while processes := self.processes():
+            for pid in processes:
+                _kill(pid)
+            time.sleep(0.1)
         for command in [*self.commands]:
             command.process.wait()
         if self._daemon is not None:
