@@ -20,6 +20,16 @@ from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 
+#: They wait for a daemon or a browser most of the time, so others run beside them rather than after them.
+WAITING = ("test_recovery.py", "test_unattended.py", "test_ui.py", "test_automation.py", "test_crash.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files that wait first, each at its place in the list."""
+    places = {name: place for place, name in enumerate(WAITING)}
+    items.sort(key=lambda item: places.get(item.path.name, len(WAITING)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def no_model_of_the_developers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep what this machine's user has downloaded or set from deciding a test, here and in child processes.
