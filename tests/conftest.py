@@ -19,7 +19,6 @@ from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
-
 #: They wait for a daemon or a browser most of the time, so others run beside them rather than after them.
 WAITING = ("test_recovery.py", "test_unattended.py", "test_ui.py", "test_automation.py", "test_crash.py")
 
