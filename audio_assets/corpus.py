@@ -219,13 +219,13 @@ def index_corpus(
         metadata["text_mean"] = _as_text(text_mean)
     record.write("retrieval_index", kept, version=version, metadata=metadata)
     record.drop_superseded_versions()
-    return index_info(record)
+    return _info(metadata, kept.num_rows)
 
 
 def load_index(record: Record) -> tuple[RetrievalIndex, IndexInfo] | None:
     """Read the retrieval index and what it was made of; None where nothing is indexed."""
-    table = record.read("retrieval_index")
-    if table is None or "mean" not in _metadata(table):
+    table = _index_table(record)
+    if table is None:
         return None
     mean = np.asarray(json.loads(_metadata(table)["mean"]), dtype=np.float32)
     ids = np.array(table["song_id"].to_pylist(), dtype=np.str_)
@@ -234,10 +234,13 @@ def load_index(record: Record) -> tuple[RetrievalIndex, IndexInfo] | None:
 
 def index_info(record: Record) -> IndexInfo | None:
     """Read what the retrieval index was made of; None where nothing is indexed."""
+    table = _index_table(record)
+    return None if table is None else _info(_metadata(table), table.num_rows)
+
+
+def _index_table(record: Record) -> pa.Table | None:
     table = record.read("retrieval_index")
-    if table is None or "mean" not in _metadata(table):
-        return None
-    return _info(_metadata(table), table.num_rows)
+    return table if table is not None and "mean" in _metadata(table) else None
 
 
 def _info(values: dict[str, str], n_tracks: int) -> IndexInfo:

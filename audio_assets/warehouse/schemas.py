@@ -102,7 +102,8 @@ RECORD: dict[str, tuple[Column, ...]] = {
         Column(
             "settings_version",
             pa.string(),
-            "Digest of weights_sha256, config_sha256, windowing, front_end, precision and backend",
+            "Digest of weights_sha256, config_sha256, windowing, front_end, precision, backend and "
+            "the version of the code around the model",
         ),
         *SETTING_COLUMNS,
         Column("n_windows", pa.int64(), "10-s windows that were averaged"),

@@ -125,10 +125,11 @@ def score(encoder: ClapEncoder, tracks: Embedded) -> Scores:
     """Measure a model on tracks that `embed` made."""
     raw, text = tracks.audio, tracks.text
     centred, _ = centre_and_normalise(raw, MeanAccumulator.of(raw).mean)
-    prompts_mean = mean_text(TextTower(encoder.checkpoint, "cpu")).astype(np.float64)
+    tower = TextTower(encoder.checkpoint, "cpu")
+    prompts_mean = mean_text(tower).astype(np.float64)
     centred_text, _ = centre_and_normalise(text, prompts_mean)
     values = {name: np.array([str(getattr(d, name)) for d in tracks.descriptions]) for name in ATTRIBUTES}
-    texts = _attribute_texts(encoder, tracks.descriptions)
+    texts = _attribute_texts(tower, tracks.descriptions)
     centred_texts = {key: centre_and_normalise(of_key, prompts_mean)[0] for key, of_key in texts.items()}
     return Scores(
         n_tracks=len(raw),
@@ -169,9 +170,8 @@ def _chance_agreement(labels: npt.NDArray[np.str_]) -> float:
     return float((counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1)))
 
 
-def _attribute_texts(encoder: ClapEncoder, descriptions: Sequence[Description]) -> dict[_Attribute, _Vectors]:
+def _attribute_texts(tower: TextTower, descriptions: Sequence[Description]) -> dict[_Attribute, _Vectors]:
     """Embed some wordings of each value of each attribute."""
-    tower = TextTower(encoder.checkpoint, "cpu")
     texts = {}
     for name in ATTRIBUTES:
         for value in dict.fromkeys(getattr(description, name) for description in descriptions):
