@@ -209,6 +209,13 @@ def test_a_maintenance_that_is_killed_in_mid_sweep_is_done_again(site: Site) -> 
 # --- disks that refuse ------------------------------------------------------------------------------
 
 
+def fill(disk: Path) -> None:
+    """Leave not a page free."""
+    with suppress(OSError), (disk / "ballast").open("ab", buffering=0) as ballast:
+        while True:
+            ballast.write(bytes(4096))
+
+
 def test_a_disk_that_fills_up_under_the_daemon(
     tmp_path: Path, clap_checkpoint: Path, mount: Callable[[str], Path]
 ) -> None:
@@ -216,12 +223,12 @@ def test_a_disk_that_fills_up_under_the_daemon(
     (tmp_path / "data").symlink_to(disk)
     with running(tmp_path, clap_checkpoint) as site:
         paths, worker, finished = caught_in_mid_batch(site)
-        with suppress(OSError), (disk / "ballast").open("wb", buffering=0) as ballast:
-            while True:
-                ballast.write(bytes(4096))
+        fill(disk)
         site.open("batch")
         site.wait(lambda: not Path(f"/proc/{worker}").exists(), "the end of the run")
+        fill(disk)  # what the run gave back when it ended
         code, said = site.cli("status")
+        print(code, said)
         assert code == 1
         assert "If the disk is full, free some" in said
         assert "Traceback" not in said

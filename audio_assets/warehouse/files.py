@@ -16,7 +16,10 @@ from pathlib import Path
 from audio_assets.warehouse.owner import is_abandoned, owner_tag
 
 TEMPORARY_PREFIX = ".tmp-"
-_TEMPORARY = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(?P<owner>[0-9a-f]{{8}}-\d+-.+)-[0-9a-f]{{32}}")
+#: DuckDB writes a log beside a file that it makes.
+_TEMPORARY = re.compile(
+    rf"{re.escape(TEMPORARY_PREFIX)}(?P<owner>[0-9a-f]{{8}}-\d+-.+)-[0-9a-f]{{32}}(\.wal)?"
+)
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
