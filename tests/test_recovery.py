@@ -228,7 +228,6 @@ def test_a_disk_that_fills_up_under_the_daemon(
         site.wait(lambda: not Path(f"/proc/{worker}").exists(), "the end of the run")
         fill(disk)  # what the run gave back when it ended
         code, said = site.cli("status")
-        print(code, said)
         assert code == 1
         assert "If the disk is full, free some" in said
         assert "Traceback" not in said
