@@ -1,7 +1,8 @@
 """The Parquet record: the only place results are written to.
 
 One file for each table and batch, replaced whole. A file holds its schema, and in its metadata what it
-was made from. Nothing here locks: two writers of one batch write the same rows, and the later one wins.
+was made from. Nothing here locks: of two writers of one file the later one wins. Writers of batches merge
+(``batch``).
 
 The normalised table and the index of it belong together. Each pair has a folder of its own, a numbered
 version, that is in force once its index, written last, is there: one rename switches both.
