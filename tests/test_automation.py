@@ -19,9 +19,9 @@ from test_unattended import note
 from audio_assets.attempts import Attempts, forget_attempts
 from audio_assets.automation import AutomationSettings, library_sensors, scheduled_backfill
 from audio_assets.automation.alerts import AlertError, alert_sensors, deliver
-from audio_assets.automation.settings import SettingError
 from audio_assets.builds import due
 from audio_assets.definitions import build_defs
+from audio_assets.environment import SettingError
 from audio_assets.library import list_library
 from audio_assets.outstanding import outstanding_as_recorded
 from audio_assets.pipeline import open_instance
