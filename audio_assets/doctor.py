@@ -76,9 +76,7 @@ def _dagster_settings(data_dir: Path) -> Iterator[Finding]:
     path = data_dir.expanduser().resolve() / "dagster" / "dagster.yaml"
     shipped = resources.files("audio_assets").joinpath("dagster.yaml")
     if path.exists() and path.read_bytes() != shipped.read_bytes():
-        detail = (
-            f"{path} is not as shipped with this version, {shipped}. Compare the two, unless you changed it"
-        )
+        detail = f"{path} is not as shipped with this version; unless you changed it, compare with {shipped}"
         yield Finding("Dagster settings", None, detail)
 
 

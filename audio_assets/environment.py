@@ -1,7 +1,7 @@
 """Reading settings from environment variables.
 
-What belongs here: how a value is read, and how it is refused. What does not: which settings there are; they are
-where they are used.
+What belongs here: how a value is read, and how it is refused. What does not: which settings there are; each
+is read where it is used.
 """
 
 from collections.abc import Mapping

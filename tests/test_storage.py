@@ -1,6 +1,7 @@
 """Storage over months: versions that switch together, rollback, retention, and disks that refuse."""
 
 import datetime as dt
+import errno
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from audio_assets.warehouse import (
     ReadOnlyFolderError,
     Record,
     RollbackError,
+    StorageError,
     arrow_schema,
     complete_batch,
     connect_live,
@@ -754,6 +756,24 @@ def test_a_run_that_ends_leaves_the_journal_of_one_that_goes_on(record: Record) 
     batch_of(record, 6, computed)
     assert sorted(computed) == ["t0003", "t0004"]
     assert not list(record.root.rglob("journal-*")), "journals of ended runs pile up"
+
+
+def test_a_file_system_without_links_is_not_taken_for_a_read_only_one(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    rebuild(record)
+    for function in ("link", "symlink"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, refuse)
+            with pytest.raises(StorageError, match="hard and symbolic links") as raised:
+                publish(record, tmp_path)
+        assert "read-write" not in str(raised.value)
+    assert not list(tmp_path.glob(".tmp-*"))
+    publish(record, tmp_path)
+    assert tracks_read(tmp_path) == 4
 
 
 def test_nothing_pending_is_known_without_reading_until_something_changes(

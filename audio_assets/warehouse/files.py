@@ -108,7 +108,7 @@ def _links_needed(folder: Path) -> Iterator[None]:
         raise NoLinksError(
             error.errno,
             f"{os.strerror(error.errno)}: no link can be made in {folder}. The data folder has to be on a "
-            "file system with hard and symbolic links, as ext4, XFS, Btrfs, APFS and NFS are, and exFAT and many "
+            "file system with hard and symbolic links, as ext4, XFS, Btrfs and APFS are, and exFAT and many "
             "SMB shares are not; and all of it has to belong to the user that runs audio-assets. "
             "What was there is unchanged",
         ) from None
