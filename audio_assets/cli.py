@@ -273,7 +273,7 @@ def _run_pipeline(
             raise typer.Exit(EXIT_INTERRUPTED) from None
     _print_report(report)
     counts = _print_state(warehouse.path)
-    if counts["audio_features"] + counts["clap_embeddings"] == 0:
+    if counts["audio_features"] + counts["clap_embeddings"] == 0 and not report.left_to_others:
         err.print("No track could be analysed; the failures above say why.")
         raise typer.Exit(EXIT_NOTHING_ANALYSED)
     if not report.succeeded:
@@ -556,18 +556,17 @@ def check(model: ModelArgument = DEFAULT_MODEL_ID, revision: Revision = "") -> N
 
 def main() -> None:
     """Run the command line; configuration errors end in one sentence, not in a traceback."""
+    from audio_assets.environment import SettingError
     from audio_assets.library import LibraryVanishedError, ManifestError
     from audio_assets.warehouse import StorageError
 
     try:
         app()
-    except (ManifestError, LibraryVanishedError, StorageError) as error:
+    except (ManifestError, LibraryVanishedError, SettingError, StorageError) as error:
         err.print(f"error: {escape(str(error))}")
         sys.exit(EXIT_FAILED)
     except Exception as error:
-        from audio_assets.automation.settings import SettingError  # here, as it takes seconds
-
-        refusal = str(error) if isinstance(error, SettingError) else _database_refusal(error)
+        refusal = _database_refusal(error)
         if refusal is None:
             raise
         err.print(f"error: {escape(refusal)}")
@@ -653,6 +652,9 @@ def _print_report(report: "RunReport") -> None:
     n_errors = len(report.errors)
     n_warnings = len(report.failed_checks) - n_errors
     out.print(f"Checks: {report.passed_checks} passed, {n_warnings} warned, {n_errors} failed.")
+    if n_left := len(report.left_to_others):
+        batches = "1 batch is" if n_left == 1 else f"{n_left} batches are"
+        out.print(f"{batches} being computed by the daemon or another run; not waited for. See 'status'.")
     for problem in report.failed_jobs:
         err.print(escape(f"FAILED {problem}"))
 

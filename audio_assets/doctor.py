@@ -4,7 +4,7 @@ import os
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import metadata
+from importlib import metadata, resources
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +56,7 @@ def examine(data_dir: Path, library: Path | None, clap_model: ClapModel) -> Iter
     for name in _LIBRARIES:
         yield Finding(name, True, metadata.version(name))
     yield _data_folder(data_dir)
+    yield from _dagster_settings(data_dir)
     if library is not None:
         yield Finding("library", library.is_dir(), str(library))
     yield _workers()
@@ -68,6 +69,15 @@ def _data_folder(data_dir: Path) -> Finding:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     writable = existing.is_dir() and os.access(existing, os.W_OK)
     return Finding("data folder", writable, f"{folder}{'' if writable else ' cannot be written'}")
+
+
+def _dagster_settings(data_dir: Path) -> Iterator[Finding]:
+    """Tell of settings that are not this version's: they were copied when the folder was made."""
+    path = data_dir.expanduser().resolve() / "dagster" / "dagster.yaml"
+    shipped = resources.files("audio_assets").joinpath("dagster.yaml")
+    if path.exists() and path.read_bytes() != shipped.read_bytes():
+        detail = f"{path} is not as shipped with this version; unless you changed it, compare with {shipped}"
+        yield Finding("Dagster settings", None, detail)
 
 
 def _workers() -> Finding:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
-from audio_assets.automation.backfills import daemon_runs
+from audio_assets.automation.backfills import daemon_runs, targets_of_others
 from audio_assets.automation.lost_runs import end_lost_runs, this_process
 from audio_assets.builds import FEATURES, RETRIEVAL, due
 from audio_assets.definitions import build_defs
@@ -45,11 +45,14 @@ class RunReport:
         Checks that did not pass, warnings included.
     passed_checks : int
         Checks that passed.
+    left_to_others : set of str
+        Batches that a backfill or another run is to compute, and so were not computed here.
     """
 
     failed_jobs: list[str] = field(default_factory=list)
     failed_checks: list[dg.AssetCheckEvaluation] = field(default_factory=list)
     passed_checks: int = 0
+    left_to_others: set[str] = field(default_factory=set)
 
     @property
     def errors(self) -> list[dg.AssetCheckEvaluation]:
@@ -139,9 +142,11 @@ class Pipeline:
             end_lost_runs(instance)
         if not self._execute(instance, report, "refresh_manifest"):
             return report
-        for batch, tables in self.pending(instance, report, wanted, anew):
+        for batch, pending in self.pending(instance, report, wanted, anew):
+            tables = _not_left(instance, report, batch, pending)
             config = {table: {"config": {"anew": list(anew.get((table, batch), ()))}} for table in tables}
-            self._execute(instance, report, "analyse_batch", batch, tables, config)
+            if tables:
+                self._execute(instance, report, "analyse_batch", batch, tables, config)
         self._rebuild(instance, report)
         return report
 
@@ -167,7 +172,9 @@ class Pipeline:
     def _rebuild(self, instance: dg.DagsterInstance, report: RunReport) -> None:
         """Build what is made of all tracks: first the index; tables are not published beside a bad one."""
         if parts := unproven(instance, self._warehouse.record):
-            report.failed_jobs.append(f"tables were not rebuilt: {describe(parts)}")
+            # Of what others compute, the checks are still to come; that is no failure.
+            if failed := {part for part in parts if part[1] not in report.left_to_others}:
+                report.failed_jobs.append(f"tables were not rebuilt: {describe(failed)}")
             return
         retrieval = [asset for asset in due(instance, self._warehouse) if asset in RETRIEVAL]
         n_failed = len(report.errors)
@@ -207,6 +214,16 @@ class Pipeline:
             where = f"{job_name} {partition_key}" if partition_key else job_name
             report.failed_jobs.append(f"{where}: {_reason(result)}")
         return bool(result.success)
+
+
+def _not_left(
+    instance: dg.DagsterInstance, report: RunReport, batch: str, tables: Sequence[str]
+) -> list[str]:
+    """Tables of a batch that nobody else computes; asked of each, as a run of many may take days."""
+    others = targets_of_others(instance, time.time())
+    if any((table, batch) in others for table in tables):
+        report.left_to_others.add(batch)
+    return [table for table in tables if (table, batch) not in others]
 
 
 def _reason(result: dg.ExecuteInProcessResult) -> str:

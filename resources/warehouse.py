@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from audio_assets.environment import read_number
 from audio_assets.library import Entry
 from audio_assets.warehouse import (
     EXPORTS_LINK,
@@ -23,8 +24,6 @@ from audio_assets.warehouse import (
     sweep_strays,
     write_catalog,
 )
-
-KEPT_VARIABLE = "AUDIO_ASSETS_KEPT_GENERATIONS"
 
 
 class UnknownBatchError(Exception):
@@ -97,6 +96,12 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 
 def warehouse_from_environment(data_dir: Path) -> Warehouse:
-    """Open a data folder with what the environment says about it."""
-    kept = os.environ.get(KEPT_VARIABLE)
-    return Warehouse(data_dir=str(data_dir), **({"kept_generations": int(kept)} if kept else {}))
+    """Open a data folder with what the environment says about it.
+
+    Raises
+    ------
+    SettingError
+        It says something that cannot be.
+    """
+    kept = read_number(os.environ, "KEPT_GENERATIONS", KEPT_GENERATIONS, FEWEST_KEPT)
+    return Warehouse(data_dir=str(data_dir), kept_generations=int(kept))

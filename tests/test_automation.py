@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -14,22 +15,27 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 from conftest import Workplace
+from dagster._core.test_utils import create_run_for_test
+from dagster._daemon.types import DaemonHeartbeat
 from test_unattended import note
 
 from audio_assets.attempts import Attempts, forget_attempts
 from audio_assets.automation import AutomationSettings, library_sensors, scheduled_backfill
 from audio_assets.automation.alerts import AlertError, alert_sensors, deliver
-from audio_assets.automation.settings import SettingError
+from audio_assets.automation.backfills import targets_of_others
+from audio_assets.automation.lost_runs import end_lost_runs, this_process
 from audio_assets.builds import due
 from audio_assets.definitions import build_defs
+from audio_assets.environment import SettingError
 from audio_assets.library import list_library
-from audio_assets.outstanding import outstanding_as_recorded
+from audio_assets.outstanding import Outstanding, Work, outstanding, outstanding_as_recorded
 from audio_assets.pipeline import open_instance
+from audio_assets.warehouse import BatchSummary, complete_batch
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
-from resources.warehouse import Warehouse
+from resources.warehouse import Warehouse, warehouse_from_environment
 
 SETTINGS = AutomationSettings(on=True, settle_s=0.0)
 NOON = dt.datetime(2026, 3, 1, 12, tzinfo=dt.UTC)
@@ -223,6 +229,125 @@ def test_a_poisoned_batch_is_given_up_and_said_to_be_until_its_inputs_change(sit
     assert len(site.instance.get_backfills()) == 7
 
 
+def test_attempts_of_a_week_ago_do_not_count(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    for hour in range(4):
+        said = site.scheduled(NOON + dt.timedelta(hours=hour))
+        site.finish_backfills()
+    assert "given up" in said
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 8 * 86_400)
+    assert "given up" not in site.scheduled(NOON + dt.timedelta(days=8))
+    assert len(site.instance.get_backfills()) == 4
+
+
+def test_inputs_that_take_turns_are_given_up_as_well(tmp_path: Path) -> None:
+    attempts = Attempts(tmp_path, 2)
+    works = [Work("audio_features", "batch-000001", [], "v", inputs) for inputs in ("a", "b")]
+    for turn in range(4):
+        work = works[turn % 2]
+        assert attempts.split([work], f"{turn}") == ([work], [])
+        attempts.note([work], f"{turn}")
+    assert attempts.given_up(works) == works
+    anew = replace(works[0], inputs="c")
+    assert attempts.given_up([anew]) == []
+
+
+def test_two_at_the_same_moment_launch_one_backfill(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+
+    def slowly(*args: object) -> Outstanding:
+        found = outstanding(*args)
+        time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr("audio_assets.automation.backfills.outstanding", slowly)
+    with ThreadPoolExecutor(2) as pool:
+        said = list(pool.map(site.scheduled, (NOON, NOON + dt.timedelta(hours=1))))
+    assert len(site.instance.get_backfills()) == 1
+    assert sum("running already" in words for words in said) == 1
+
+
+def test_a_run_in_a_terminal_leaves_alone_what_the_daemon_is_to_compute(site: Site) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    site.scheduled(NOON)
+    site.instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "BACKFILL", "daemon", []))
+    report = site.workplace.run()
+    assert report.left_to_others == {"batch-000001"}
+    assert report.succeeded
+    assert site.warehouse.record.batches("audio_features") == []
+    site.finish_backfills()
+    assert targets_of_others(site.instance, time.time()) == set()
+
+
+def test_a_batch_that_a_terminal_is_at_is_left_alone_by_the_automation_and_by_other_terminals(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    seen: list[object] = []
+
+    def meanwhile(*args: object) -> BatchSummary:
+        seen.extend([site.scheduled(NOON), site.workplace.run().left_to_others])
+        return complete_batch(*args)
+
+    monkeypatch.setattr("audio_assets.assets.features.complete_batch", meanwhile)
+    assert site.workplace.run().succeeded
+    said, left = seen
+    assert "1 batch (1 of audio_features, 1 of clap_embeddings) running already" in str(said)
+    assert left == {"batch-000001"}
+    assert site.instance.get_backfills() == []
+
+
+def test_a_run_that_its_daemon_never_launched_does_not_hold_up_all_others(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed between the two; and one whose process lives, on a clock that jumps."""
+    orphan = create_run_for_test(site.instance, job_name="analyse_batch")
+    mine = create_run_for_test(site.instance, job_name="analyse_batch", tags=this_process())
+    assert end_lost_runs(site.instance) == []
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 700)
+    assert end_lost_runs(site.instance) == [orphan.run_id]
+    assert not site.instance.get_run_by_id(mine.run_id).is_finished
+
+
+def test_during_a_long_backlog_tables_are_rebuilt_now_and_then(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "abc":
+        note(site.workplace.library / f"{name}.wav", ord(name) - 97)
+    assert site.workplace.run().succeeded
+    batch = create_run_for_test(site.instance, job_name="analyse_batch", status=dg.DagsterRunStatus.STARTED)
+    now_s = time.time()
+
+    def said_after(hours: float) -> dg.SensorResult | dg.SkipReason:
+        monkeypatch.setattr(time, "time", lambda: now_s + 3600 * hours)
+        return site.tick("tables_to_rebuild")
+
+    assert "Runs are going on" in str(said_after(0).skip_message)
+    assert "as it is" in str(said_after(7).skip_message), "rebuilt although nothing has come of the runs yet"
+    (site.workplace.library / "a.wav").unlink()
+    site.refresh()
+    assert "Runs are going on" in str(said_after(8).skip_message)
+    assert "Runs are going on" in str(said_after(13).skip_message)
+    (request,) = said_after(14.1).run_requests
+    assert request.tags["dagster/priority"] == "1", "it would wait for the whole backlog"
+    assert "failed; the next is in" in str(said_after(14.15).skip_message)
+    assert said_after(14.3).run_requests
+    site.instance.report_run_failed(batch)
+    assert "Waiting one tick" in str(said_after(14.4).skip_message)
+    assert said_after(14.4).run_requests
+
+
+def test_nothing_published_yet_is_nothing_to_complain_of(site: Site) -> None:
+    verify = site.defs.resolve_job_def("verify_tables")
+    assert verify.execute_in_process(instance=site.instance).success
+
+
 def test_tables_are_rebuilt_only_when_they_are_not_made_of_what_is_there(site: Site) -> None:
     for name in "abc":
         note(site.workplace.library / f"{name}.wav", ord(name) - 97)
@@ -299,6 +424,35 @@ def test_tables_that_lag_behind_are_told_of_once_a_day(
     assert "track_manifest" in str(site.tick("alert_on_overdue_tables", settings).skip_message)
 
 
+def test_work_that_needs_somebody_is_told_of_once_and_then_daily(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    told.touch()
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    settings = replace(SETTINGS, most_attempts=1, alert_command=(sys.executable, "-c", script))
+    now_s = time.time()
+
+    def told_after(hours: float) -> list[str]:
+        before = len(told.read_text().splitlines())
+        monkeypatch.setattr(time, "time", lambda: now_s + 3600 * hours)
+        site.tick("alert_on_stuck_work", settings)
+        return [json.loads(line)["event"] for line in told.read_text().splitlines()[before:]]
+
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    assert told_after(0) == []
+    site.scheduled(NOON, settings)
+    site.finish_backfills()
+    assert told_after(1) == ["work_given_up"]
+    site.resources["clap_model"] = ClapModel(model_id=str(tmp_path / "none"), offline=True)
+    assert told_after(2) == ["model_missing"]
+    assert told_after(20) == []
+    assert told_after(27) == ["model_missing", "work_given_up"]
+    forget_attempts(site.workplace.data)
+    assert told_after(52) == ["model_missing"]
+
+
 def test_a_failed_run_is_told_of(site: Site, tmp_path: Path) -> None:
     told = tmp_path / "told"
     script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read())"
@@ -332,11 +486,21 @@ def test_a_failed_run_is_told_of(site: Site, tmp_path: Path) -> None:
         ("SETTLE_S", "nan"),
         ("MOST_ATTEMPTS", "0"),
         ("ALERT_WEBHOOK", "x"),
+        ("ALERT_COMMAND", "mail 'me"),
     ],
 )
 def test_a_setting_that_makes_no_sense_is_refused(name: str, value: str) -> None:
     with pytest.raises(SettingError, match=f"AUDIO_ASSETS_{name}"):
         AutomationSettings.from_environment({f"AUDIO_ASSETS_{name}": value})
+
+
+@pytest.mark.parametrize("value", ["many", "1"])
+def test_a_number_of_generations_that_makes_no_sense_is_refused(
+    value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUDIO_ASSETS_KEPT_GENERATIONS", value)
+    with pytest.raises(SettingError, match="AUDIO_ASSETS_KEPT_GENERATIONS"):
+        warehouse_from_environment(tmp_path)
 
 
 def test_an_alert_reaches_command_and_webhook_and_never_names_its_address(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from test_unattended import note
 from typer.testing import CliRunner
 
 from audio_assets.cli import app
+from audio_assets.pipeline import dagster_home
 from audio_assets.search import search_text
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
@@ -240,7 +241,9 @@ def test_when_nothing_can_be_analysed_the_exit_code_says_so(workplace: Workplace
 
 
 def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -> None:
+    (dagster_home(workplace.data) / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
     healthy = cli("doctor", "--data", workplace.data, "--clap-model", workplace.model)
+    assert "note Dagster settings" in healthy.stdout, "settings of an older version are passed over"
     assert healthy.returncode == 0, healthy.stdout
     assert "found 12" in healthy.stdout
     assert "as the reference's" in healthy.stdout

@@ -1,6 +1,7 @@
 """Storage over months: versions that switch together, rollback, retention, and disks that refuse."""
 
 import datetime as dt
+import errno
 import os
 import signal
 import subprocess
@@ -30,6 +31,7 @@ from audio_assets.warehouse import (
     ReadOnlyFolderError,
     Record,
     RollbackError,
+    StorageError,
     arrow_schema,
     complete_batch,
     connect_live,
@@ -101,16 +103,22 @@ def tracks_read(folder: Path) -> int:
 
 def child(code: str, *arguments: object, check: bool = False) -> subprocess.CompletedProcess[str]:
     """Run code that may kill itself; this module's helpers are imported in it."""
+    command, environment = command_of(code, *arguments)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=check, timeout=120)
+
+
+def child_at_work(code: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start the same, and go on meanwhile."""
+    command, environment = command_of(code, *arguments)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment)
+
+
+def command_of(code: str, *arguments: object) -> tuple[list[str], dict[str, str]]:
+    """Name the command and the environment in which this module's helpers can be imported."""
     prelude = "import os, signal, sys, test_storage as t\nfrom pathlib import Path\n"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
-    return subprocess.run(
-        [sys.executable, "-c", prelude + textwrap.dedent(code), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=check,
-        timeout=120,
-    )
+    return [sys.executable, "-c", prelude + textwrap.dedent(code), *map(str, arguments)], environment
 
 
 @pytest.fixture
@@ -559,7 +567,7 @@ def batch_of(record: Record, n: int, computed: list[str], anew: list[str] | None
             yield Outcome(track.song_id, row)
 
     version = ("settings_version", SETTINGS.version)
-    complete_batch(record, "clap_embeddings", BATCH, tracks, version, compute, anew or ())
+    complete_batch(record, "clap_embeddings", BATCH, lambda: tracks, version, compute, anew or ())
     return tracks
 
 
@@ -681,7 +689,7 @@ def test_results_that_are_made_anew_replace_the_former_ones_only_when_all_are_th
     """
     done = child(killed, record.root, " ".join(anew))
     assert done.returncode == KILLED, done.stderr
-    assert len(sweep(record, record.root.parent, 3).removed["journals"]) == 1, "what is done anew would stay"
+    assert len(sweep(record, record.root.parent, 3).removed["journals"]) == 2, "what is done anew would stay"
     assert pending(record, "clap_embeddings", BATCH, tracks, ("settings_version", SETTINGS.version)) == []
     computed: list[str] = []
     batch_of(record, 5, computed, anew)
@@ -689,6 +697,83 @@ def test_results_that_are_made_anew_replace_the_former_ones_only_when_all_are_th
     now = record.read("clap_embeddings", BATCH)
     kept = set(now["computed_at"].to_pylist()) & set(former["computed_at"].to_pylist())
     assert len(kept) == 2
+
+
+@pytest.mark.parametrize("later", ["first", "second"])
+def test_two_runs_of_one_batch_that_saw_different_ledgers_lose_no_row(record: Record, later: str) -> None:
+    """One track changes and one comes back while the first run is at work; the second run acts on that."""
+    before = entries(4)
+    after = [replace(before[0], content_sha256="changed"), *before[1:], Entry("back", "b.wav", "live", BATCH)]
+    ledger, made = [before], {"first": [], "second": []}
+    begun, go_on = ({run: threading.Event() for run in made} for _ in range(2))
+
+    def complete(run: str) -> None:
+        def compute(todo: list[Entry]) -> Iterator[Outcome]:
+            begun[run].set()
+            go_on[run].wait(60)
+            for track in todo:
+                made[run].append((track.song_id, track.content_sha256))
+                yield Outcome(track.song_id, {"tempo_bpm": 100.0})
+
+        version = ("extractor_version", EXTRACTOR_VERSION)
+        complete_batch(record, "audio_features", BATCH, lambda: ledger[0], version, compute)
+
+    with ThreadPoolExecutor(2) as pool:
+        runs = {}
+        for run in made:
+            runs[run] = pool.submit(complete, run)
+            assert begun[run].wait(60)
+            ledger[0] = after
+        for run in sorted(made, key=lambda run: run == later):
+            go_on[run].set()
+            runs[run].result()
+    assert made == {
+        name: [(t.song_id, t.content_sha256) for t in seen]
+        for name, seen in (("first", before), ("second", after))
+    }
+    rows = record.read("audio_features", BATCH).to_pylist()
+    assert [(row["song_id"], row["content_sha256"]) for row in rows] == [
+        (track.song_id, track.content_sha256) for track in after
+    ]
+    assert pending(record, "audio_features", BATCH, after, ("extractor_version", EXTRACTOR_VERSION)) == []
+
+
+def test_a_run_that_ends_leaves_the_journal_of_one_that_goes_on(record: Record) -> None:
+    """The other is killed afterwards: what it finished is not computed again."""
+    other = """
+        path = t.Record(Path(sys.argv[1])).path("clap_embeddings", t.BATCH)
+        with t.Journal(path.parent, t.arrow_schema("clap_embeddings")).writer() as writer:
+            writer.append({"song_id": "t0005", "content_sha256": "0-5",
+                           "settings_version": t.SETTINGS.version, "embedding": [0.0] * 511 + [1.0]})
+            print("written", flush=True)
+            sys.stdin.read()
+    """
+    with child_at_work(other, record.root) as process:
+        assert process.stdout.readline() == "written\n"
+        batch_of(record, 3, [])
+        process.kill()
+    computed: list[str] = []
+    batch_of(record, 6, computed)
+    assert sorted(computed) == ["t0003", "t0004"]
+    assert not list(record.root.rglob("journal-*")), "journals of ended runs pile up"
+
+
+def test_a_file_system_without_links_is_not_taken_for_a_read_only_one(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    rebuild(record)
+    for function in ("link", "symlink"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, refuse)
+            with pytest.raises(StorageError, match="hard and symbolic links") as raised:
+                publish(record, tmp_path)
+        assert "read-write" not in str(raised.value)
+    assert not list(tmp_path.glob(".tmp-*"))
+    publish(record, tmp_path)
+    assert tracks_read(tmp_path) == 4
 
 
 def test_nothing_pending_is_known_without_reading_until_something_changes(

@@ -77,10 +77,10 @@ def clap_embeddings(
                 yield _outcome(track, result, embedded, setting_values(settings))
                 advance()
 
-    tracks = warehouse.live_tracks_of(batch)
     version = ("settings_version", settings.version)
+    live_tracks = partial(warehouse.live_tracks_of, batch)
     summary = complete_batch(
-        warehouse.record, "clap_embeddings", batch, tracks, version, compute, config.anew
+        warehouse.record, "clap_embeddings", batch, live_tracks, version, compute, config.anew
     )
     log_failures(context.log, summary)
     return dg.MaterializeResult(

@@ -65,9 +65,9 @@ def audio_features(
                     yield Outcome(track.song_id, result, result.pop("elapsed_s"))
                 advance()
 
-    tracks = warehouse.live_tracks_of(batch)
+    live_tracks = partial(warehouse.live_tracks_of, batch)
     summary = complete_batch(
-        warehouse.record, "audio_features", batch, tracks, FEATURE_VERSION, compute, config.anew
+        warehouse.record, "audio_features", batch, live_tracks, FEATURE_VERSION, compute, config.anew
     )
     log_failures(context.log, summary)
     return dg.MaterializeResult(

@@ -1,4 +1,4 @@
-"""Telling somebody: a run has failed, or the tables lag behind the library.
+"""Telling somebody: a run has failed, work is given up, a model is missing, or the tables lag behind.
 
 Off unless a command or a webhook is configured. An alert that cannot be delivered is an error of the
 sensor's tick, where it can be seen; the address of the webhook, which may hold a secret, is never logged.
@@ -14,13 +14,18 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from audio_assets.attempts import Attempts
+from audio_assets.automation.backfills import extent, plan
 from audio_assets.automation.settings import AutomationSettings
 from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due
 from audio_assets.library import ManifestError
+from resources.clap_model import ClapModel
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 _TIMEOUT_S = 10.0
+#: To find out what is outstanding is the dearest look of all.
+_LOOK_AT_WORK_EVERY_S = 600
 _HOUR_S = 3600.0
 _REPEAT_S = 24 * _HOUR_S
 _MESSAGE_LENGTH = 2000
@@ -34,7 +39,7 @@ def alert_sensors(settings: AutomationSettings) -> list[dg.SensorDefinition]:
     """Make the alerting sensors; none where nobody is to be told."""
     if not settings.alert_command and not settings.alert_webhook:
         return []
-    return [_run_failed(settings), _tables_overdue(settings)]
+    return [_run_failed(settings), _work_stuck(settings), _tables_overdue(settings)]
 
 
 def deliver(settings: AutomationSettings, alert: Mapping[str, str]) -> None:
@@ -112,6 +117,35 @@ def _run_failed(settings: AutomationSettings) -> dg.SensorDefinition:
         )
 
     return alert_on_failed_run
+
+
+def _work_stuck(settings: AutomationSettings) -> dg.SensorDefinition:
+    @dg.sensor(
+        minimum_interval_seconds=max(_LOOK_AT_WORK_EVERY_S, settings.interval_s),
+        default_status=settings.sensor_status,
+        description="Calls the configured command or webhook when work waits for somebody's help.",
+    )
+    def alert_on_stuck_work(
+        context: dg.SensorEvaluationContext, warehouse: Warehouse, clap_model: ClapModel
+    ) -> dg.SkipReason:
+        attempts = Attempts(warehouse.path, settings.most_attempts)
+        planned = plan(context.instance, warehouse, clap_model, attempts, "")
+        now_s = time.time()
+        told = json.loads(context.cursor) if context.cursor else {}
+        stuck = {}
+        if planned.model_problem:
+            stuck["model_missing"] = f"embeddings are not made: {planned.model_problem}"
+        if planned.given_up:
+            stuck["work_given_up"] = f"given up, until 'audio-assets retry': {extent(planned.given_up)}"
+        for event, message in stuck.items():
+            if abs(now_s - told.get(event, 0.0)) >= _REPEAT_S:
+                deliver(settings, {"event": event, "message": message})
+                told[event] = now_s
+        # What is mended is told of at once when it happens again.
+        context.update_cursor(json.dumps({event: told[event] for event in stuck}))
+        return dg.SkipReason("; ".join(stuck.values()) or "No work is stuck.")
+
+    return alert_on_stuck_work
 
 
 def _tables_overdue(settings: AutomationSettings) -> dg.SensorDefinition:

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import dagster as dg
+from filelock import FileLock
 
 from audio_assets.attempts import Attempts
 from audio_assets.gate import BATCHED
@@ -27,6 +29,7 @@ _UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_AT_WORK = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 _HEARTBEAT_TOLERANCE_S = 120.0
 
 Target = tuple[str, str]
@@ -43,14 +46,19 @@ class Plan:
 
     def __str__(self) -> str:
         """One sentence for a person."""
-        parts = [f"{_extent(self.launched)} to compute"]
+        parts = [f"{extent(self.launched)} to compute"]
         if self.running:
-            parts.append(f"{_extent(self.running)} running already")
+            parts.append(f"{extent(self.running)} running already")
         if self.given_up:
-            parts.append(f"{_extent(self.given_up)} given up (audio-assets retry tries again)")
+            parts.append(f"{extent(self.given_up)} given up (audio-assets retry tries again)")
         if self.model_problem:
-            parts.append(f"embeddings not looked at: {self.model_problem}")
+            parts.append(f"embeddings not looked at: {self.model_problem.rstrip('.')}")
         return "; ".join(parts)
+
+
+def launching(data_dir: Path) -> FileLock:
+    """Lock to hold from `plan` to `launch`, so that two at the same moment do not launch the same."""
+    return FileLock(data_dir / ".launch.lock")
 
 
 def plan(
@@ -102,15 +110,21 @@ def launch(
     batches = {table: sorted(item.batch for item in items if item.table == table) for table in BATCHED}
     tags = {AUTOMATION_TAG: launched_by}
     n_tracks = len({track.song_id for item in items for track in item.tracks})
-    description = f"{n_tracks} tracks wait in {_extent(items)}."
+    description = f"{n_tracks} tracks wait in {extent(items)}."
     _add_backfill(instance, batches, backfill_id, title, description, tags)
 
 
 def unfinished_targets(instance: dg.DagsterInstance) -> set[Target]:
     """Tables and batches that an unfinished backfill or run is to compute, whoever launched it."""
-    runs = instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED))
-    batches = {run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags}
-    return {(table, batch) for table in BATCHED for batch in batches} | _backfill_targets(instance)
+    return _run_targets(instance, _UNFINISHED) | _backfill_targets(instance)
+
+
+def targets_of_others(instance: dg.DagsterInstance, now_s: float) -> set[Target]:
+    """Tables and batches that are not to be computed here, as somebody else does, or is about to.
+
+    Without a daemon nothing that waits is ever begun, and only what a process is at counts.
+    """
+    return unfinished_targets(instance) if daemon_runs(instance, now_s) else _run_targets(instance, _AT_WORK)
 
 
 def something_runs(instance: dg.DagsterInstance) -> bool:
@@ -135,7 +149,14 @@ def daemon_runs(instance: dg.DagsterInstance, now_s: float) -> bool:
     return heartbeat is not None and abs(now_s - heartbeat.timestamp) < _HEARTBEAT_TOLERANCE_S
 
 
-def _extent(work: list[Work]) -> str:
+def _run_targets(instance: dg.DagsterInstance, statuses: list[dg.DagsterRunStatus]) -> set[Target]:
+    runs = instance.get_runs(dg.RunsFilter(statuses=statuses))
+    batches = {run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags}
+    return {(table, batch) for table in BATCHED for batch in batches}
+
+
+def extent(work: list[Work]) -> str:
+    """Say how much work there is."""
     n_batches = len({item.batch for item in work})
     counts = [f"{sum(item.table == table for item in work)} of {table}" for table in BATCHED]
     return f"{n_batches} {'batch' if n_batches == 1 else 'batches'} ({', '.join(counts)})"

@@ -7,6 +7,7 @@ nothing would be analysed for a day.
 
 import json
 import socket
+import time
 
 import dagster as dg
 
@@ -23,6 +24,7 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 _CONNECT_TIMEOUT_S = 5.0
+_LAUNCHED_WITHIN_S = 600.0
 
 
 def lost_runs(interval_s: int) -> dg.SensorDefinition:
@@ -43,12 +45,22 @@ def lost_runs(interval_s: int) -> dg.SensorDefinition:
 def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
     """Mark such runs as failed, whose work is then outstanding again; give their ids."""
     under_way = dg.RunsFilter(statuses=_UNDER_WAY)
-    without = [run.run_id for run in instance.get_runs(under_way) if not has_process(instance, run)]
+    records = instance.get_run_records(under_way)
+    without = [record.dagster_run.run_id for record in records if _is_lost(instance, record, time.time())]
     # Once more, as one that ended in order has said so with its last breath.
     lost = [run for run in instance.get_runs(under_way) if run.run_id in without]
     for run in lost:
         instance.report_run_failed(run, "the processes that executed this run are gone")
     return [run.run_id for run in lost]
+
+
+def _is_lost(instance: dg.DagsterInstance, record: dg.RunRecord, now_s: float) -> bool:
+    """Whether a run's process is gone, or the daemon was before it had launched the run it made."""
+    run = record.dagster_run
+    never_begun = run.status == dg.DagsterRunStatus.NOT_STARTED and PROCESS_TAG not in run.tags
+    # A run is launched milliseconds after it was made: too short for a clock to jump in between.
+    is_old = abs(now_s - record.update_timestamp.timestamp()) > _LAUNCHED_WITHIN_S
+    return (never_begun and is_old) or not has_process(instance, run)
 
 
 def this_process() -> dict[str, str]:

@@ -6,7 +6,14 @@ import time
 import dagster as dg
 
 from audio_assets.attempts import Attempts
-from audio_assets.automation.backfills import Plan, daemon_runs, launch, plan, unfinished_backfill_titles
+from audio_assets.automation.backfills import (
+    Plan,
+    daemon_runs,
+    launch,
+    launching,
+    plan,
+    unfinished_backfill_titles,
+)
 from audio_assets.automation.settings import AutomationSettings
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
@@ -43,22 +50,23 @@ def backfill_now(
     now = dt.datetime.now(dt.UTC)
     backfill_id = f"on-demand-{now:%Y%m%d-%H%M%S}"
     attempts = Attempts(warehouse.path, AutomationSettings.from_environment().most_attempts)
-    planned = plan(instance, warehouse, clap_model, attempts, backfill_id)
-    if dry_run or not planned.launched:
-        return planned, None
-    if not daemon_runs(instance, now.timestamp()):
-        raise NoDaemonError(
-            "no Dagster daemon runs over this data folder, so nobody would work the backfill off; start "
-            "'audio-assets ui', or compute it in this terminal with 'audio-assets run'"
+    with launching(warehouse.path):
+        planned = plan(instance, warehouse, clap_model, attempts, backfill_id)
+        if dry_run or not planned.launched:
+            return planned, None
+        if not daemon_runs(instance, now.timestamp()):
+            raise NoDaemonError(
+                "no Dagster daemon runs over this data folder, so nobody would work the backfill off; start "
+                "'audio-assets ui', or compute it in this terminal with 'audio-assets run'"
+            )
+        launch(
+            instance,
+            planned.launched,
+            attempts,
+            backfill_id=backfill_id,
+            title="Backfill on demand",
+            launched_by="command-line",
         )
-    launch(
-        instance,
-        planned.launched,
-        attempts,
-        backfill_id=backfill_id,
-        title="Backfill on demand",
-        launched_by="command-line",
-    )
     return planned, backfill_id
 
 

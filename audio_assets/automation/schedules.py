@@ -5,7 +5,7 @@ import datetime as dt
 import dagster as dg
 
 from audio_assets.attempts import Attempts
-from audio_assets.automation.backfills import launch, plan
+from audio_assets.automation.backfills import launch, launching, plan
 from audio_assets.automation.jobs import analyse_batch, verify_tables
 from audio_assets.automation.settings import AutomationSettings
 from resources.clap_model import ClapModel
@@ -43,15 +43,16 @@ def scheduled_backfill(settings: AutomationSettings) -> dg.ScheduleDefinition:
         # In UTC, since an hour of each autumn is there twice.
         backfill_id = f"scheduled-{context.scheduled_execution_time.astimezone(dt.UTC):%Y%m%d-%H%M}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
-        launch(
-            context.instance,
-            planned.launched,
-            attempts,
-            backfill_id=backfill_id,
-            title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
-            launched_by=NAME,
-        )
+        with launching(warehouse.path):
+            planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
+            launch(
+                context.instance,
+                planned.launched,
+                attempts,
+                backfill_id=backfill_id,
+                title=f"Scheduled backfill {context.scheduled_execution_time:%Y-%m-%d %H.%M}",
+                launched_by=NAME,
+            )
         # A backfill is not a run of this schedule, so as far as Dagster knows the tick is skipped.
         return dg.SkipReason(f"Backfill {backfill_id}: {planned}" if planned.launched else str(planned))
 

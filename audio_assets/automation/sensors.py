@@ -15,13 +15,14 @@ from audio_assets.automation.backfills import (
     AUTOMATION_TAG,
     job_runs,
     launch,
+    launching,
     plan,
     something_runs,
     unfinished_targets,
 )
 from audio_assets.automation.jobs import analyse_batch, rebuild_tables, refresh_manifest
 from audio_assets.automation.settings import AutomationSettings
-from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due, inputs_digest
+from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, TABLES, approved_metadata, due, inputs_digest
 from audio_assets.gate import describe, unproven
 from resources.clap_model import ClapModel
 from resources.track_library import TrackLibrary
@@ -30,6 +31,8 @@ from resources.warehouse import Warehouse
 _FIRST_PAUSE_S = 300.0
 _LONGEST_PAUSE_S = 86_400.0
 _PAUSE_FACTOR = 4
+_HOUR_S = 3600.0
+_BEFORE_WAITING_BATCHES = {"dagster/priority": "1"}
 
 Tick = dg.SensorResult | dg.SkipReason
 
@@ -100,15 +103,16 @@ def _batches_to_analyse(settings: AutomationSettings) -> dg.SensorDefinition:
             return dg.SkipReason("Waiting for batches that ran when the manifest changed.")
         backfill_id = f"late-{ledger}" if late else f"new-{ledger}"
         attempts = Attempts(warehouse.path, settings.most_attempts)
-        planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
-        launch(
-            context.instance,
-            [work for work in planned.launched if late is None or (work.table, work.batch) in late],
-            attempts,
-            backfill_id=backfill_id,
-            title="New and changed tracks",
-            launched_by=context.sensor_name,
-        )
+        with launching(warehouse.path):
+            planned = plan(context.instance, warehouse, clap_model, attempts, backfill_id)
+            launch(
+                context.instance,
+                [work for work in planned.launched if late is None or (work.table, work.batch) in late],
+                attempts,
+                backfill_id=backfill_id,
+                title="New and changed tracks",
+                launched_by=context.sensor_name,
+            )
         running = [(work.table, work.batch) for work in planned.running]
         return _skip(context, {"ledger": ledger, "late": [] if late else running}, f"{planned}.")
 
@@ -120,31 +124,44 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
         job=rebuild_tables,
         minimum_interval_seconds=settings.interval_s,
         default_status=settings.sensor_status,
-        description="Rebuilds index, published tables and exports, once all that was launched has ended.",
+        description="Rebuilds index, published tables and exports, once all that was launched has ended; "
+        f"or every {settings.publish_every_h:g} h, where that takes longer.",
     )
     def tables_to_rebuild(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> Tick:
-        # Batches that end one after the other are one update.
-        if something_runs(context.instance):
-            return dg.SkipReason("Runs are going on; their results are taken together.")
+        state, now_s = _state(context), time.time()
+        # Batches that end one after the other are one update; but a backlog of weeks is not waited for.
+        waits_since_s = _last_update_s(context.instance, state, now_s)
+        going_on = something_runs(context.instance)
+        if going_on and abs(now_s - waits_since_s) < settings.publish_every_h * _HOUR_S:
+            return _skip(context, state, "Runs are going on; their results are taken together.")
+        if job_runs(context.instance, rebuild_tables.name):
+            return _skip(context, state, "The tables are being rebuilt.")
         if warehouse.record.read("track_manifest") is None:
             return dg.SkipReason("There is no manifest yet.")
         assets = due(context.instance, warehouse)
         if not assets:
             return _skip(context, {}, "All tables are made of the record as it is.")
         if parts := unproven(context.instance, warehouse.record):
-            return dg.SkipReason(f"Held back: {describe(parts)}.")
-        state, now_s = _state(context), time.time()
-        inputs = inputs_digest(warehouse.record)
-        if (pause_s := _pause(state, inputs, now_s)) > 0:
+            return _skip(context, state, f"Held back: {describe(parts)}.")
+        # While batches end, what there is to build of is another at each tick.
+        wanted = f"since {waits_since_s}" if going_on else inputs_digest(warehouse.record)
+        if (pause_s := _pause(state, wanted, now_s)) > 0:
             return _skip(context, state, f"The last attempt failed; the next is in {pause_s:.0f} s.")
-        if state.get("seen") != inputs:
+        if not going_on and state.get("seen") != wanted:
             # A look at the library may just have ended, and its backfill be launched in a moment.
-            return _skip(context, {**state, "seen": inputs}, "Waiting one tick for what else there is to do.")
+            return _skip(context, {**state, "seen": wanted}, "Waiting one tick for what else there is to do.")
         keys = [dg.AssetKey(asset) for asset in assets]
-        request = dg.RunRequest(asset_selection=keys, tags={AUTOMATION_TAG: context.sensor_name})
-        return dg.SensorResult([request], cursor=_tried(state, inputs, now_s))
+        tags = {AUTOMATION_TAG: context.sensor_name, **_BEFORE_WAITING_BATCHES}
+        request = dg.RunRequest(asset_selection=keys, tags=tags)
+        return dg.SensorResult([request], cursor=_tried(state, wanted, now_s, since_s=state["since_s"]))
 
     return tables_to_rebuild
+
+
+def _last_update_s(instance: dg.DagsterInstance, state: dict[str, Any], now_s: float) -> float:
+    """When the tables were last made, or found to be up to date, or first looked at; noted in the state."""
+    made = instance.get_latest_materialization_event(dg.AssetKey(TABLES))
+    return max(float(state.setdefault("since_s", now_s)), made.timestamp if made else 0.0)
 
 
 def _state(context: dg.SensorEvaluationContext) -> dict[str, Any]:
@@ -165,6 +182,6 @@ def _pause(state: dict[str, Any], wanted: str, now_s: float) -> float:
     return pause_s - max(0.0, now_s - state["tried_s"]) if now_s >= state["tried_s"] - pause_s else 0.0
 
 
-def _tried(state: dict[str, Any], wanted: str, now_s: float) -> str:
+def _tried(state: dict[str, Any], wanted: str, now_s: float, **kept: float) -> str:
     tries = state["tries"] + 1 if state.get("tried") == wanted else 1
-    return json.dumps({"tried": wanted, "tries": tries, "tried_s": now_s})
+    return json.dumps({**kept, "tried": wanted, "tries": tries, "tried_s": now_s})

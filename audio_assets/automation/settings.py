@@ -7,11 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-PREFIX = "AUDIO_ASSETS_"
-
-
-class SettingError(Exception):
-    """A variable has a value that cannot be used; the message says which and what is wanted."""
+from audio_assets.environment import PREFIX, SettingError, read_number
 
 
 @dataclass(frozen=True)
@@ -33,6 +29,8 @@ class AutomationSettings:
     gather_s : float
         How long a look that found changes waits at most for files that are still arriving, so that a long
         copy becomes few batches.
+    publish_every_h : float
+        How long tables may stay as they are while batches run one after the other for days.
     overdue_h : float
         How long tables may lag behind the library before an alert.
     alert_command : tuple of str
@@ -48,6 +46,7 @@ class AutomationSettings:
     interval_s: int = 30
     settle_s: float = 30.0
     gather_s: float = 600.0
+    publish_every_h: float = 6.0
     overdue_h: float = 24.0
     alert_command: tuple[str, ...] = ()
     alert_webhook: str = ""
@@ -76,12 +75,13 @@ class AutomationSettings:
             on=_switch(environment, "AUTOMATION"),
             backfill_cron=environment.get(f"{PREFIX}BACKFILL_CRON", default.backfill_cron),
             timezone=environment.get(f"{PREFIX}TIMEZONE", default.timezone),
-            most_attempts=int(_number(environment, "MOST_ATTEMPTS", default.most_attempts, 1)),
-            interval_s=int(_number(environment, "SENSOR_INTERVAL_S", default.interval_s, 1)),
-            settle_s=_number(environment, "SETTLE_S", default.settle_s, 0),
-            gather_s=_number(environment, "GATHER_S", default.gather_s, 0),
-            overdue_h=_number(environment, "OVERDUE_H", default.overdue_h, 0),
-            alert_command=tuple(shlex.split(environment.get(f"{PREFIX}ALERT_COMMAND", ""))),
+            most_attempts=int(read_number(environment, "MOST_ATTEMPTS", default.most_attempts, 1)),
+            interval_s=int(read_number(environment, "SENSOR_INTERVAL_S", default.interval_s, 1)),
+            settle_s=read_number(environment, "SETTLE_S", default.settle_s, 0),
+            gather_s=read_number(environment, "GATHER_S", default.gather_s, 0),
+            publish_every_h=read_number(environment, "PUBLISH_EVERY_H", default.publish_every_h, 0),
+            overdue_h=read_number(environment, "OVERDUE_H", default.overdue_h, 0),
+            alert_command=_command(environment),
             alert_webhook=_address(environment),
         )
 
@@ -93,15 +93,11 @@ def _switch(environment: Mapping[str, str], name: str) -> bool:
     return value == "on"
 
 
-def _number(environment: Mapping[str, str], name: str, default: float, lowest: float) -> float:
-    text = environment.get(PREFIX + name, "").strip()
+def _command(environment: Mapping[str, str]) -> tuple[str, ...]:
     try:
-        value = float(text) if text else default
-    except ValueError:
-        value = float("nan")
-    if not lowest <= value < float("inf"):
-        raise SettingError(f"{PREFIX}{name} is {text!r}; it has to be a number from {lowest:g}")
-    return value
+        return tuple(shlex.split(environment.get(f"{PREFIX}ALERT_COMMAND", "")))
+    except ValueError as error:
+        raise SettingError(f"{PREFIX}ALERT_COMMAND cannot be split into words: {error}") from None
 
 
 def _address(environment: Mapping[str, str]) -> str:

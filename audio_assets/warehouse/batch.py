@@ -2,12 +2,16 @@
 
 A row is still true while the track's bytes and the version that made it are unchanged and its numbers are
 numbers. Work that an earlier, killed run finished is taken from its journal.
+
+Two runs of one batch at once may compute a track twice, and lose none: each merges what the other has
+recorded meanwhile, and leaves the other's journal alone.
 """
 
 import datetime as dt
 import time
 from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise, takewhile
 from typing import Any
@@ -15,10 +19,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from filelock import FileLock
 
 from audio_assets.failures import RETRYABLE, TrackFailure
 from audio_assets.library import Entry
 from audio_assets.warehouse.completeness import Question
+from audio_assets.warehouse.files import explained
 from audio_assets.warehouse.journal import Journal
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import arrow_schema
@@ -26,6 +32,7 @@ from audio_assets.warehouse.schemas import arrow_schema
 _TRACKS_FOR_RATE = 100
 #: Longer than a track may take: nothing was computed in between.
 _BREAK_S = 900.0
+_UNKNOWN = dt.datetime.min.replace(tzinfo=dt.UTC)
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,7 @@ def complete_batch(
     record: Record,
     name: str,
     batch: str,
-    tracks: Sequence[Entry],
+    live_tracks: Callable[[], Sequence[Entry]],
     version: tuple[str, str],
     compute: Callable[[Sequence[Entry]], Iterable[Outcome]],
     anew: Container[str] = (),
@@ -104,8 +111,11 @@ def complete_batch(
 
     Parameters
     ----------
-    record, name, batch, tracks, version
+    record, name, batch, version
         As for `pending`.
+    live_tracks : callable
+        Gives the live tracks of the batch. Called again before the batch is written, as the ledger may have
+        changed, and another run may have acted on that.
     compute : callable
         Called with the tracks that are pending; yields an outcome for each, in any order. It is resumed
         once the outcome it yielded is safe on disk.
@@ -116,27 +126,29 @@ def complete_batch(
     Returns
     -------
     BatchSummary
-        With the rows as recorded, in the order of ``tracks``.
+        With the rows as recorded, in the order of the ledger.
     """
     started = time.monotonic()
-    rows = _true_rows(record, name, batch, tracks, version)
+    tracks = live_tracks()
+    rows = _true_rows(_earlier(record, name, batch), tracks, version)
     todo = [track for track in tracks if track.song_id not in rows or track.song_id in anew]
-    hashes = {track.song_id: track.content_sha256 for track in todo}
     journal = _journal(record, name, batch)
-    if todo:
-        with journal.writer() as writer:
-            for outcome in compute(todo):
-                row = _row(outcome, hashes[outcome.song_id], version)
-                writer.append(row)
-                rows[outcome.song_id] = row
-    ordered = [rows[track.song_id] for track in tracks]
-    table = pa.Table.from_pylist(ordered, schema=arrow_schema(name))
-    record.write(name, table, batch=batch)
-    journal.drop()
+    computed = _computed(journal, compute, todo, version) if todo else {}
+    with _writing_alone(record, name):
+        ended = journal.ended()
+        tracks = live_tracks()
+        mine = pa.Table.from_pylist(list(computed.values()), schema=arrow_schema(name))
+        recorded = _true_rows(_earlier(record, name, batch), tracks, version)
+        # What is true now comes before what was when the run began, whoever made it.
+        known = {**rows, **computed, **recorded, **_true_rows([mine], tracks, version)}
+        ordered = [known[track.song_id] for track in tracks if track.song_id in known]
+        table = pa.Table.from_pylist(ordered, schema=arrow_schema(name))
+        record.write(name, table, batch=batch)
+        journal.drop(ended)
     return BatchSummary(
-        n_live=len(tracks),
-        n_reused=len(tracks) - len(todo),
-        n_computed=len(todo),
+        n_live=len(ordered),
+        n_reused=len(ordered) - len(computed),
+        n_computed=len(computed),
         failures=Counter(row["failure_code"] for row in ordered if row["failure_code"]),
         elapsed_s=time.monotonic() - started,
         table=table,
@@ -160,6 +172,22 @@ def measured_rate(record: Record, name: str) -> float | None:
     return len(since_break_s) / elapsed_s if elapsed_s > 0 else None
 
 
+def _computed(
+    journal: Journal,
+    compute: Callable[[Sequence[Entry]], Iterable[Outcome]],
+    todo: Sequence[Entry],
+    version: tuple[str, str],
+) -> dict[str, dict[str, Any]]:
+    """Rows by track, each in a journal as soon as it was made."""
+    hashes = {track.song_id: track.content_sha256 for track in todo}
+    made = {}
+    with journal.writer() as writer:
+        for outcome in compute(todo):
+            made[outcome.song_id] = _row(outcome, hashes[outcome.song_id], version)
+            writer.append(made[outcome.song_id])
+    return made
+
+
 def _row(outcome: Outcome, content_sha256: str | None, version: tuple[str, str]) -> dict[str, Any]:
     failed = isinstance(outcome.result, TrackFailure)
     return {
@@ -175,13 +203,12 @@ def _row(outcome: Outcome, content_sha256: str | None, version: tuple[str, str])
 
 
 def _true_rows(
-    record: Record, name: str, batch: str, tracks: Sequence[Entry], version: tuple[str, str]
+    tables: Iterable[pa.Table], tracks: Sequence[Entry], version: tuple[str, str]
 ) -> dict[str, dict[str, Any]]:
-    return {
-        row["song_id"]: row
-        for table in _earlier(record, name, batch)
-        for row in table.filter(_is_true(table, tracks, version)).to_pylist()
-    }
+    """Rows that are true, by track; of several the one that was computed last."""
+    true = (table.filter(_is_true(table, tracks, version)) for table in tables)
+    rows = [row for table in true for row in table.to_pylist()]
+    return {row["song_id"]: row for row in sorted(rows, key=lambda row: row["computed_at"] or _UNKNOWN)}
 
 
 def _true_ids(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> set[str]:
@@ -217,6 +244,15 @@ def _earlier(record: Record, name: str, batch: str) -> Iterator[pa.Table]:
     if table is not None:
         yield table
     yield _journal(record, name, batch).rows()
+
+
+@contextmanager
+def _writing_alone(record: Record, name: str) -> Iterator[None]:
+    """Keep others from replacing a batch of a table, for as long as it takes to read and write one."""
+    with explained(record.root):
+        record.root.mkdir(parents=True, exist_ok=True)
+        with FileLock(record.root / f".{name}.lock"):
+            yield
 
 
 def _journal(record: Record, name: str, batch: str) -> Journal:

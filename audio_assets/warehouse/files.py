@@ -23,6 +23,7 @@ _TEMPORARY = re.compile(
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _REFUSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
 #: What a write ends with where no more can be written.
 UNWRITABLE = _FULL | _REFUSED
 
@@ -37,6 +38,10 @@ class DiskFullError(StorageError):
 
 class ReadOnlyFolderError(StorageError):
     """The folder is mounted read-only, or belongs to somebody else."""
+
+
+class NoLinksError(StorageError):
+    """The file system has no hard or symbolic links."""
 
 
 def temporary_path(folder: Path) -> Path:
@@ -80,9 +85,33 @@ def switch_link(link: Path, target: Path) -> None:
     """Point a symbolic link, new or old, at a file or folder beside it, at once."""
     with explained(link.parent):
         temporary = temporary_path(link.parent)
-        temporary.symlink_to(target.name)
+        with _links_needed(link.parent):
+            temporary.symlink_to(target.name)
         temporary.replace(link)
         sync(link.parent)
+
+
+def hard_link(path: Path, name: Path) -> None:
+    """Give a file a second name, below the same data folder."""
+    with _links_needed(name.parent):
+        os.link(path, name)
+
+
+@contextmanager
+def _links_needed(folder: Path) -> Iterator[None]:
+    """Tell a file system that has no links from a folder that may not be written to."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_LINKS or not os.access(folder, os.W_OK):
+            raise
+        raise NoLinksError(
+            error.errno,
+            f"{os.strerror(error.errno)}: no link can be made in {folder}. The data folder has to be on a "
+            "file system with hard and symbolic links, as ext4, XFS, Btrfs and APFS are, and exFAT and many "
+            "SMB shares are not; and all of it has to belong to the user that runs audio-assets. "
+            "What was there is unchanged",
+        ) from None
 
 
 def is_stray(path: Path) -> bool:

@@ -8,8 +8,8 @@ journal is dropped.
 import os
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,9 @@ from audio_assets.warehouse.owner import is_abandoned, owner_tag
 
 #: Rows that agree in these say the same.
 _IDENTITY = ("song_id", "content_sha256", "failure_code", "extractor_version", "settings_version")
+
+#: Journals that this process appends to.
+_OPEN_HERE: set[Path] = set()
 
 
 class Journal:
@@ -45,16 +48,24 @@ class Journal:
     @contextmanager
     def writer(self) -> Iterator["JournalWriter"]:
         """Open a journal of this run's own: two runs of one batch never write to the same file."""
-        name = f"journal-{time.time_ns():020d}-{owner_tag()}-{uuid.uuid4().hex}.arrows"
-        writer = JournalWriter(self._folder / name, self._schema)
+        path = self._folder / f"journal-{time.time_ns():020d}-{owner_tag()}-{uuid.uuid4().hex}.arrows"
+        _OPEN_HERE.add(path)
         try:
-            yield writer
+            with closing(JournalWriter(path, self._schema)) as writer:
+                yield writer
         finally:
-            writer.close()
+            _OPEN_HERE.discard(path)
 
-    def drop(self) -> None:
-        """Remove the journals, once a Parquet file holds their rows."""
-        for path in self._files():
+    def ended(self) -> list[Path]:
+        """List journals that nobody appends to any more, those of this process included.
+
+        To be asked before `rows`: a run that ends in between may have appended more.
+        """
+        return [path for path in self._files() if _has_ended(path)]
+
+    def drop(self, paths: Iterable[Path]) -> None:
+        """Remove journals, once a Parquet file holds their rows."""
+        for path in paths:
             path.unlink(missing_ok=True)
 
     def drop_recorded(self, recorded: pa.Table) -> list[Path]:
@@ -67,12 +78,10 @@ class Journal:
         kept = _keys(recorded, names)
         dropped = []
         for path in self._files():
-            tag = path.stem.split("-", 2)[2].rpartition("-")[0]
             rows = pa.Table.from_batches(self._whole_batches(path), schema=self._schema)
-            with suppress(FileNotFoundError):  # its batch was completed meanwhile
-                if is_abandoned(path, tag) and _keys(rows, names) <= kept:
-                    path.unlink()
-                    dropped.append(path)
+            if _has_ended(path) and _keys(rows, names) <= kept:
+                path.unlink(missing_ok=True)
+                dropped.append(path)
         return dropped
 
     def _files(self) -> list[Path]:
@@ -90,7 +99,16 @@ class Journal:
             if error.errno is not None:  # of the system, and not of Arrow about a torn row: rows may be there
                 raise
         return batches
-        return batches
+
+
+def _has_ended(path: Path) -> bool:
+    tag = path.stem.split("-", 2)[2].rpartition("-")[0]
+    if tag == owner_tag():
+        return path not in _OPEN_HERE
+    try:
+        return is_abandoned(path, tag)
+    except FileNotFoundError:  # its batch was completed meanwhile
+        return False
 
 
 def _keys(table: pa.Table, names: Sequence[str]) -> set[tuple[Any, ...]]:

@@ -1,13 +1,13 @@
 """The Parquet record: the only place results are written to.
 
 One file for each table and batch, replaced whole. A file holds its schema, and in its metadata what it
-was made from. Nothing here locks: two writers of one batch write the same rows, and the later one wins.
+was made from. Nothing here locks: of two writers of one file the later one wins. Writers of batches merge
+(``batch``).
 
 The normalised table and the index of it belong together. Each pair has a folder of its own, a numbered
 version, that is in force once its index, written last, is there: one rename switches both.
 """
 
-import os
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from audio_assets.warehouse.currency import fingerprint
-from audio_assets.warehouse.files import atomic_path, explained, is_written_to, temporary_path
+from audio_assets.warehouse.files import atomic_path, explained, hard_link, is_written_to, temporary_path
 from audio_assets.warehouse.layout import CORPUS, DRAFTED, IN_FORCE, corpus_version, corpus_versions
 from audio_assets.warehouse.schemas import RECORD, arrow_schema
 
@@ -231,7 +231,7 @@ class Record:
         for name in before:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileNotFoundError):
-                os.link(self.root / name, folder / name)
+                hard_link(self.root / name, folder / name)
         return fingerprint(self.root) == before == fingerprint(folder)
 
 
