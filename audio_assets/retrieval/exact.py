@@ -1,9 +1,9 @@
 """The nearest rows of a matrix, exactly: one BLAS product, block by block, and a selection.
 
-Conventions: rows and queries are float32 of unit length, the score is their inner product, and equal scores
-are in the order of the rows. A product's last bits depend on how many rows and queries are multiplied at once,
-so it only proposes: what may be among the nearest is scored again in float64, row by row. A query's answer is
-thus the same alone and in any company.
+Conventions: rows and queries are float32 of unit length, the score is their inner product, and equal
+scores are in the order of the rows. A product's last bits depend on how many rows and queries are multiplied
+at once, so it only proposes: what may be among the nearest is scored again in float64, pair by pair. A
+query's answer is thus the same alone and in any company.
 
 What belongs here: scores and selection. What does not: ids, centring (``index``).
 """
@@ -28,14 +28,14 @@ _PAIRS_AT_ONCE = 4_096
 
 @dataclass(frozen=True)
 class _Found:
-    """The nearest rows so far, by query, then best first; all of one length."""
+    """Rows found so far, with the query that each is for; all of one length."""
 
     query: Rows
     row: Rows
     score: npt.NDArray[np.float64]
 
     def best(self, k: int) -> "_Found":
-        """Keep the k best of each query."""
+        """Keep the k best of each query, by query, then best first."""
         order = np.lexsort((self.row, -self.score, self.query))
         query = self.query[order]
         kept = order[np.arange(len(order)) - np.searchsorted(query, query) < k]
@@ -45,6 +45,10 @@ class _Found:
         pairs = ((self.query, other.query), (self.row, other.row))
         query, row = (np.concatenate(pair) for pair in pairs)
         return _Found(query, row, np.concatenate((self.score, other.score)))
+
+    def as_table(self, k: int) -> tuple[Rows, Vectors]:
+        """Give rows and scores in the shape (q, k); each query has k of them."""
+        return self.row.reshape(-1, k), self.score.reshape(-1, k).astype(np.float32)
 
 
 def nearest(
@@ -77,25 +81,32 @@ def nearest(
     return rows, scores
 
 
-def inner_products(matrix: Vectors, rows: Rows, queries: Vectors, query: Rows) -> npt.NDArray[np.float64]:
-    """Inner products of pairs of a row and a query, each computed the same way, in float64.
+def best_of(matrix: Vectors, row: Rows, queries: Vectors, query: Rows, k: int) -> tuple[Rows, Vectors]:
+    """Choose the best of the rows that were proposed for each query.
 
     Parameters
     ----------
-    matrix, queries : ndarray of float32, shape (n, d) and (q, d)
-        Vectors.
-    rows, query : ndarray of int64, shape (m,)
-        The pairs.
+    matrix, queries
+        As for `nearest`.
+    row, query : ndarray of int64, shape (m,)
+        Pairs; at least `k` of each query, and none twice.
+    k : int
+        Rows wanted of each query.
 
     Returns
     -------
-    ndarray of float64, shape (m,)
-        One for each pair.
+    rows, scores : ndarray
+        As of `nearest`.
     """
-    scores = np.empty(len(rows))
-    for start in range(0, len(rows), _PAIRS_AT_ONCE):
+    return _Found(query, row, _inner_products(matrix, row, queries, query)).best(k).as_table(k)
+
+
+def _inner_products(matrix: Vectors, row: Rows, queries: Vectors, query: Rows) -> npt.NDArray[np.float64]:
+    """Inner product of each pair, computed the same way for all."""
+    scores = np.empty(len(row))
+    for start in range(0, len(row), _PAIRS_AT_ONCE):
         some = slice(start, start + _PAIRS_AT_ONCE)
-        left, right = matrix[rows[some]].astype(np.float64), queries[query[some]].astype(np.float64)
+        left, right = matrix[row[some]].astype(np.float64), queries[query[some]].astype(np.float64)
         scores[some] = np.einsum("md,md->m", left, right)
     return scores
 
@@ -108,10 +119,9 @@ def _nearest(
         scores = queries @ block.T
         query, column = _promising(scores, k, _floor(found, len(queries), k))
         row = start + (column if rows is None else rows[column])
-        again = _Found(query, row, inner_products(matrix, row, queries, query))
+        again = _Found(query, row, _inner_products(matrix, row, queries, query))
         found = found.joined(again).best(k)
-    shape = (len(queries), k)
-    return found.row.reshape(shape), found.score.reshape(shape).astype(np.float32)
+    return found.as_table(k)
 
 
 def _blocks(

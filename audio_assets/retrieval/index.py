@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from audio_assets.retrieval import exact
+from audio_assets.retrieval.approximate import ApproximateIndex
 
 ZERO_NORM = 1e-12
 
@@ -38,11 +39,14 @@ class RetrievalIndex:
         Centred vectors of unit length; may be mapped from a file.
     mean : ndarray of float32, shape (d,)
         Mean of the raw vectors.
+    approximate : ApproximateIndex, optional
+        Of these vectors; asked where it is the faster way, and searches are exact without it.
     """
 
     track_ids: npt.NDArray[np.str_]
     embeddings: npt.NDArray[np.float32]
     mean: npt.NDArray[np.float32]
+    approximate: ApproximateIndex | None = None
 
     def search(
         self,
@@ -141,7 +145,9 @@ class RetrievalIndex:
         if k < 1:
             raise QueryError(f"{k} neighbours were asked for: at least one")
         n_allowed = len(self.track_ids) if among is None else int(np.count_nonzero(among))
-        return exact.nearest(self.embeddings, queries, min(k, n_allowed), among)
+        k = min(k, n_allowed)
+        quick = self.approximate and self.approximate.nearest(self.embeddings, queries, k, among)
+        return quick or exact.nearest(self.embeddings, queries, k, among)
 
 
 def _centred(raw_queries: npt.NDArray[np.float32], mean: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
