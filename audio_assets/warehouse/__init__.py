@@ -12,7 +12,7 @@ from audio_assets.warehouse.batch import (
     pending,
 )
 from audio_assets.warehouse.currency import fingerprint
-from audio_assets.warehouse.doors import connect_live, open_live, write_catalog
+from audio_assets.warehouse.doors import connect_live, connect_published, open_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
@@ -80,6 +80,7 @@ __all__ = [
     "atomic_path",
     "complete_batch",
     "connect_live",
+    "connect_published",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",

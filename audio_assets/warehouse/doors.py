@@ -117,5 +117,33 @@ def open_live(record: Record) -> "Iterator[duckdb.DuckDBPyConnection]":
         yield stack.enter_context(connect_live(still))
 
 
+def connect_published(path: Path) -> "duckdb.DuckDBPyConnection":
+    """Connect to a published generation so that nothing else can be read, and nothing be written.
+
+    It is attached to a database in memory, as settings of a connection to the file itself would hold for all
+    connections that this process has to it.
+
+    Parameters
+    ----------
+    path : Path
+        File of the generation.
+
+    Returns
+    -------
+    duckdb.DuckDBPyConnection
+        Its default database is the generation. It opens no other file, loads no extension and spills nothing
+        to disk, and no statement can lift that.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    connection.execute(f"ATTACH {sql_literal(str(path))} AS warehouse (READ_ONLY)")
+    connection.execute("USE warehouse")
+    connection.execute("SET temp_directory = ''")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
+
+
 def _read(name: str) -> str:
     return resources.files("audio_assets.warehouse").joinpath(name).read_text(encoding="utf-8")
