@@ -12,7 +12,7 @@ from audio_assets.warehouse.batch import (
     pending,
 )
 from audio_assets.warehouse.currency import fingerprint
-from audio_assets.warehouse.doors import connect_live, open_live, write_catalog
+from audio_assets.warehouse.doors import connect_live, connect_published, open_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
@@ -38,7 +38,16 @@ from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_tab
 from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
-from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
+from audio_assets.warehouse.schemas import (
+    FEATURE_COLUMNS,
+    MACROS,
+    PUBLISHED,
+    RECORD,
+    VIEWS,
+    Column,
+    Macro,
+    arrow_schema,
+)
 from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 
 __all__ = [
@@ -49,12 +58,15 @@ __all__ = [
     "FEWEST_KEPT",
     "KEPT_GENERATIONS",
     "LINK_NAME",
+    "MACROS",
     "PUBLISHED",
     "RECORD",
+    "VIEWS",
     "BatchSummary",
     "Column",
     "DiskFullError",
     "Generation",
+    "Macro",
     "Outcome",
     "Publication",
     "PublishError",
@@ -68,6 +80,7 @@ __all__ = [
     "atomic_path",
     "complete_batch",
     "connect_live",
+    "connect_published",
     "export_notebook_files",
     "exported_rows",
     "fingerprint",
