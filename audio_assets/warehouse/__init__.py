@@ -35,6 +35,7 @@ from audio_assets.warehouse.generations import (
 )
 from audio_assets.warehouse.layout import identity
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
+from audio_assets.warehouse.matrix import map_matrix, write_matrix
 from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
@@ -77,6 +78,7 @@ __all__ = [
     "ledger_from_table",
     "ledger_to_table",
     "list_generations",
+    "map_matrix",
     "measured_rate",
     "newest_generation",
     "open_live",
@@ -89,4 +91,5 @@ __all__ = [
     "sweep",
     "sweep_strays",
     "write_catalog",
+    "write_matrix",
 ]
