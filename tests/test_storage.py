@@ -34,7 +34,7 @@ from audio_assets.warehouse import (
     complete_batch,
     connect_live,
     export_notebook_files,
-    exported_rows,
+    exported_blocks,
     ledger_to_table,
     list_generations,
     measured_rate,
@@ -454,7 +454,7 @@ def test_a_journal_that_cannot_be_read_now_is_not_taken_for_an_empty_one(
 
 def exported(folder: Path) -> list[int]:
     """Rows of each of the files for notebooks."""
-    return [exported_rows(folder / name).num_rows for name in EXPORTED_TABLES]
+    return [sum(block.num_rows for block in exported_blocks(folder / name)) for name in EXPORTED_TABLES]
 
 
 def test_the_files_for_notebooks_switch_together(

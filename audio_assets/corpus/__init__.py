@@ -1,7 +1,7 @@
 """What is done over all tracks at once: centring the embeddings, and making the index of them.
 
 Where ``embeddings``, ``retrieval`` and ``warehouse`` meet. A million tracks have 2 GB of vectors, so these
-are read and written block by block, and only what has a few bytes a track is held. Nothing here knows Dagster.
+are read and written block by block, and only what has a few bytes a track is held. Nothing knows Dagster.
 """
 
 from audio_assets.corpus.centring import Centring, normalise_corpus, setting_values

@@ -154,7 +154,8 @@ def _make_approximate(record: Record, version: str, approximate_from: int) -> No
     path = record.approximate_path(version)
     matrix = map_matrix(record.matrix_path(version))
     if matrix is None or len(matrix) < approximate_from:
-        path.unlink(missing_ok=True)
+        if path.exists():  # of this version when fewer tracks were enough
+            path.unlink()
         return
     with atomic_path(path) as temporary:
         ApproximateIndex.build(matrix, usable_cores()).save(temporary)

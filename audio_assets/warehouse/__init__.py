@@ -18,7 +18,7 @@ from audio_assets.warehouse.exports import (
     EXPORTED_TABLES,
     EXPORTS_LINK,
     export_notebook_files,
-    exported_rows,
+    exported_blocks,
 )
 from audio_assets.warehouse.files import DiskFullError, ReadOnlyFolderError, StorageError, atomic_path
 from audio_assets.warehouse.generations import (
@@ -70,7 +70,7 @@ __all__ = [
     "complete_batch",
     "connect_live",
     "export_notebook_files",
-    "exported_rows",
+    "exported_blocks",
     "fingerprint",
     "identity",
     "is_alive",
