@@ -10,6 +10,7 @@ from pydantic import Field
 
 from audio_assets.environment import read_number
 from audio_assets.library import Entry
+from audio_assets.retrieval import APPROXIMATE_FROM
 from audio_assets.warehouse import (
     EXPORTS_LINK,
     FEWEST_KEPT,
@@ -36,6 +37,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     data_dir: str = Field(description="Folder of the record, the published warehouse.duckdb and the exports.")
     kept_generations: int = Field(
         default=KEPT_GENERATIONS, ge=FEWEST_KEPT, description="Published generations to keep for a rollback."
+    )
+    approximate_from: int = Field(
+        default=APPROXIMATE_FROM,
+        ge=1,
+        description="Tracks from which on an approximate index is made as well.",
     )
 
     @property
@@ -104,4 +110,7 @@ def warehouse_from_environment(data_dir: Path) -> Warehouse:
         It says something that cannot be.
     """
     kept = read_number(os.environ, "KEPT_GENERATIONS", KEPT_GENERATIONS, FEWEST_KEPT)
-    return Warehouse(data_dir=str(data_dir), kept_generations=int(kept))
+    approximate_from = read_number(os.environ, "ANN_FROM", APPROXIMATE_FROM, 1)
+    return Warehouse(
+        data_dir=str(data_dir), kept_generations=int(kept), approximate_from=int(approximate_from)
+    )
