@@ -1,0 +1,69 @@
+"""How a command speaks: its two streams, exit codes, tables and query results."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+EXIT_FAILED = 1
+EXIT_NOTHING_ANALYSED = 3
+EXIT_INTERRUPTED = 130
+
+
+class OutputFormat(StrEnum):
+    """How query results are printed."""
+
+    TABLE = "table"
+    CSV = "csv"
+    JSON = "json"
+
+
+_SHOWN_ITEMS = 4
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+def fail(message: str) -> NoReturn:
+    """End the command with a sentence on the error stream."""
+    err.print(f"error: {escape(message)}")
+    raise typer.Exit(EXIT_FAILED)
+
+
+def print_rows(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Print a table."""
+    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row))
+    out.print(table)
+
+
+def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFormat) -> None:
+    """Print what a query found in the form asked for."""
+    if output is OutputFormat.TABLE:
+        print_rows(tuple(names), rows)
+    elif output is OutputFormat.CSV:
+        writer = csv.writer(sys.stdout)
+        writer.writerow(names)
+        writer.writerows(rows)
+    elif len(set(names)) < len(names):
+        fail("JSON needs a name of its own for each column; give them with AS")
+    else:
+        records = [dict(zip(names, row, strict=True)) for row in rows]
+        sys.stdout.write(json.dumps(records, default=str, ensure_ascii=False, indent=1) + "\n")
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, tuple | list) and len(value) > _SHOWN_ITEMS:
+        return f"[{', '.join(_cell(item) for item in value[:_SHOWN_ITEMS])}, ... {len(value)} values]"
+    return str(value)
