@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from audio_assets.cli.machine import demo, doctor
 from audio_assets.cli.model import model_app
+from audio_assets.cli.pictures import report
 from audio_assets.cli.printing import EXIT_FAILED, err
 from audio_assets.cli.publication import maintain, rollback, versions
 from audio_assets.cli.queries import search, sql
@@ -30,6 +31,7 @@ app = typer.Typer(
 for command in (
     *(scan, run, retry, backfill, status),
     *(sql, search),
+    *(report,),
     *(versions, rollback, maintain),
     *(ui, doctor, demo),
 ):
