@@ -14,11 +14,12 @@ from audio_assets.cli.printing import fail, out
 
 def report(
     output: Annotated[
-        Path | None, typer.Option("--output", help="HTML file to write. Default: report.html of the data folder.")
+        Path | None,
+        typer.Option("--output", help="HTML file to write. Default: report.html of the data folder."),
     ] = None,
     data: DataDir = DEFAULT_DATA,
 ) -> None:
-    """Write what the published collection is like as one HTML file, to be read and handed on without anything."""
+    """Write what the published collection is like as one HTML file that needs nothing else."""
     import duckdb
 
     from audio_assets.report import read_contents, render

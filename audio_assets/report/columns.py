@@ -84,12 +84,14 @@ def summarise(feature: Feature, column: Floats) -> ColumnSummary:
     n_null = len(column) - len(values)
     if not len(values):
         return _empty(feature, len(column))
-    five = np.quantile(values, (0, 0.25, 0.5, 0.75, 1)).tolist()
+    low, lower, median, upper, high = np.quantile(values, (0, 0.25, 0.5, 0.75, 1)).tolist()
     distinct, times = np.unique(values, return_counts=True)
     commonest, share = float(distinct[times.argmax()]), float(times.max() / len(column))
     edges = np.linspace(*_drawn_range(values), N_BINS + 1)
     counts = np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0]
-    return ColumnSummary(feature, len(column), n_null, *five, commonest, share, counts, edges)
+    return ColumnSummary(
+        feature, len(column), n_null, low, lower, median, upper, high, commonest, share, counts, edges
+    )
 
 
 def concerns(column: ColumnSummary) -> Iterator[str]:

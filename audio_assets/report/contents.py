@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.embeddings import Hubness, SanityRecord, hubness, sanity_record
+from audio_assets.embeddings import EMBEDDING_DIM, Hubness, SanityRecord, hubness, sanity_record
 from audio_assets.features import FEATURE_NAMES, FEATURES
 from audio_assets.report.columns import ColumnSummary, copies, missing_tonics, summarise
 
@@ -212,7 +212,7 @@ def _filled(column: Any) -> npt.NDArray[np.float64]:
 def _sampled_vectors(connection: "duckdb.DuckDBPyConnection") -> tuple[Vectors, Vectors]:
     found = connection.sql(_CHOSEN_TRACKS, params=[str(SAMPLE_SEED), SAMPLED_TRACKS]).to_arrow_table()
     raw, centred = (
-        np.asarray(found[name].combine_chunks().flatten(), dtype=np.float32).reshape(found.num_rows, -1)
+        np.asarray(found[name].combine_chunks().flatten(), dtype=np.float32).reshape(-1, EMBEDDING_DIM)
         for name in ("raw", "centred")
     )
     return raw, centred
