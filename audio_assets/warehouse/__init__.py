@@ -38,7 +38,16 @@ from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_tab
 from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
-from audio_assets.warehouse.schemas import FEATURE_COLUMNS, PUBLISHED, RECORD, Column, arrow_schema
+from audio_assets.warehouse.schemas import (
+    FEATURE_COLUMNS,
+    MACROS,
+    PUBLISHED,
+    RECORD,
+    VIEWS,
+    Column,
+    Macro,
+    arrow_schema,
+)
 from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 
 __all__ = [
@@ -49,12 +58,15 @@ __all__ = [
     "FEWEST_KEPT",
     "KEPT_GENERATIONS",
     "LINK_NAME",
+    "MACROS",
     "PUBLISHED",
     "RECORD",
+    "VIEWS",
     "BatchSummary",
     "Column",
     "DiskFullError",
     "Generation",
+    "Macro",
     "Outcome",
     "Publication",
     "PublishError",

@@ -1,7 +1,8 @@
 """The two doors to the tables: SQL over the live record, and the published generation.
 
-`views.sql` defines every table once. The live door (`catalog.sql`) opens those views in memory and locks
-nothing; publishing (`publish`) writes the same views down as native tables.
+`views.sql` defines every table once; `macros.sql` and `tracks.sql` define what stands on them. The live door
+(`catalog.sql`) opens those views in memory and locks nothing; publishing (`publish`) writes the same views
+down as native tables.
 """
 
 import glob
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.warehouse.files import UNWRITABLE, atomic_path
 from audio_assets.warehouse.record import Record
-from audio_assets.warehouse.schemas import FEATURE_COLUMNS
+from audio_assets.warehouse.schemas import FEATURE_COLUMNS, MACROS, VIEWS
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,8 +37,19 @@ def views_sql(record: Record) -> str:
 
 
 def macros_sql() -> str:
-    """Statements that define the macros of both doors."""
-    return _read("macros.sql")
+    """Statements that define macros and view over the tables of a door, and say what they are."""
+    return "\n".join((_read("macros.sql"), _read("tracks.sql"), *_comments()))
+
+
+def _comments() -> Iterator[str]:
+    for macro in MACROS:
+        kind = "MACRO TABLE" if macro.is_table else "MACRO"
+        text = sql_literal(f"{macro.signature}: {macro.description}")
+        yield f"COMMENT ON {kind} {macro.name} IS {text};"
+    for view, (comment, columns) in VIEWS.items():
+        yield f"COMMENT ON VIEW {view} IS {sql_literal(comment)};"
+        for column in columns:
+            yield f"COMMENT ON COLUMN {view}.{column.name} IS {sql_literal(column.comment)};"
 
 
 def write_catalog(record: Record, path: Path) -> None:

@@ -27,6 +27,9 @@ class Column:
         return f"{self.description} [{self.unit}]" if self.unit else self.description
 
 
+#: Of a track that is there they say nothing, or are there already.
+_NOT_IN_TRACKS = frozenset({"song_id", "status", "failure_code", "failure_message", "mtime_ns", "ctime_ns"})
+
 _TIME = pa.timestamp("us", tz="UTC")
 _VECTOR = pa.list_(pa.float32(), EMBEDDING_DIM)
 
@@ -165,6 +168,12 @@ PUBLISHED: dict[str, tuple[str, tuple[Column, ...]]] = {
         (
             Column("mean", _VECTOR, "Mean of all raw embeddings in the index; subtract it from a query"),
             Column("n_tracks", pa.int64(), "Tracks in the index"),
+            Column(
+                "text_mean",
+                _VECTOR,
+                "What texts are centred with; NULL where the model was not fit for texts",
+            ),
+            Column("corpus_version", pa.string(), "Version of the record's vectors that this index is of"),
             *SETTING_COLUMNS,
         ),
     ),
@@ -192,6 +201,69 @@ PUBLISHED: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
 }
+
+VIEWS: dict[str, tuple[str, tuple[Column, ...]]] = {
+    "tracks": (
+        "Every track that is there now, with names, key, features and manifest; NULL where it has none. "
+        "A column of the user's manifest that has a feature's name has _1 after it",
+        (
+            SONG_ID,
+            Column("track_name", pa.string(), "Title, or the file's name where it has none"),
+            *(
+                Column(tag, pa.string(), f"{tag.capitalize()} by the user's manifest or the file's tags")
+                for tag in ("title", "artist", "album", "genre")
+            ),
+            Column("key", pa.string(), "Key in words, such as Eb minor"),
+            Column("camelot", pa.string(), "Key on the Camelot wheel, such as 2A for Eb minor"),
+            *FEATURE_COLUMNS,
+            *(column for column in LEDGER if column.name not in _NOT_IN_TRACKS),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Macro:
+    """A macro of both doors: how it is called, and what it answers; a table macro stands after FROM."""
+
+    signature: str
+    description: str
+    is_table: bool = False
+
+    @property
+    def name(self) -> str:
+        """What it is called by."""
+        return self.signature.partition("(")[0]
+
+
+MACROS: tuple[Macro, ...] = (
+    Macro(
+        "similar_tracks(track_id, k)",
+        "song_id and score of the k tracks nearest to a track, itself first at 1; an unknown id is an error. "
+        "The score is the cosine once the mean of all tracks is taken away",
+        is_table=True,
+    ),
+    Macro(
+        "nearest(vector, k)",
+        "song_id and score of the k tracks nearest to a raw embedding of 512 numbers, such as one of "
+        "clap_embeddings; it is centred and normalised here. A vector without a direction is an error",
+        is_table=True,
+    ),
+    Macro("key_name(key_cos, key_sin, is_minor)", "The key in words, such as Eb minor"),
+    Macro("pitch_class(key_cos, key_sin)", "The key's tonic as 0 to 11, C = 0"),
+    Macro(
+        "camelot(key_cos, key_sin, is_minor)",
+        "The key on the Camelot wheel: 1A to 12A are minor, 1B to 12B major, neighbours a fifth apart",
+    ),
+    Macro(
+        "camelot_neighbours(code)",
+        "List of the codes that mix with one: itself, a step down, a step up, and the other letter",
+    ),
+    Macro(
+        "tempo_bucket(tempo_bpm, width_bpm := 20)",
+        "The range a tempo is in, such as 120-140, the upper end not included; ranges sort as text",
+    ),
+)
 
 
 def arrow_schema(name: str) -> pa.Schema:

@@ -81,6 +81,8 @@ WITH pairs AS (
 )
 SELECT max(text) FILTER (name = 'mean')::FLOAT[512] AS mean,
        (SELECT count(*) FROM retrieval_index) AS n_tracks,
+       max(text) FILTER (name = 'text_mean')::FLOAT[512] AS text_mean,
+       parse_path(getvariable('audio_assets_corpus'))[-1] AS corpus_version,
        max(text) FILTER (name = 'model_id') AS model_id,
        max(text) FILTER (name = 'revision') AS revision,
        max(text) FILTER (name = 'weights_sha256') AS weights_sha256,

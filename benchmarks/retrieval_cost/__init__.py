@@ -1,0 +1,1 @@
+"""Parts of `benchmarks/retrieval.py`: synthetic vectors, contenders, measurements, and how they are shown."""
