@@ -58,7 +58,7 @@ def retrieval_index(
             "nearest": _nearest(table),
             **pictures(
                 map=(
-                    embedding_map(vectors_of(table), _genres(warehouse, table)),
+                    embedding_map(vectors_of(table), first_genres(warehouse, table["song_id"].to_pylist())),
                     "The tracks in the two directions in which their embeddings differ most",
                 )
             ),
@@ -105,13 +105,13 @@ def _nearest(table: pa.Table) -> dg.TableMetadataValue:
     )
 
 
-def _genres(warehouse: Warehouse, table: pa.Table) -> list[str | None]:
+def first_genres(warehouse: Warehouse, song_ids: list[str]) -> list[str | None]:
     """First genre of each track, where the manifest or the tags name one."""
     manifest = warehouse.record.read("track_manifest")
     if manifest is None or "genre" not in manifest.column_names:
-        return [None] * table.num_rows
+        return [None] * len(song_ids)
     texts = (genre or "" for genre in pc.cast(manifest["genre"], pa.string()).to_pylist())
     genres = dict(
         zip(manifest["song_id"].to_pylist(), (text.split(",")[0].strip() for text in texts), strict=True)
     )
-    return [genres.get(song_id) or None for song_id in table["song_id"].to_pylist()]
+    return [genres.get(song_id) or None for song_id in song_ids]

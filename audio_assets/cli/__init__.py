@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from audio_assets.cli.machine import demo, doctor
 from audio_assets.cli.model import model_app
-from audio_assets.cli.pictures import report
+from audio_assets.cli.pictures import report, show_map
 from audio_assets.cli.printing import EXIT_FAILED, err
 from audio_assets.cli.publication import maintain, rollback, versions
 from audio_assets.cli.queries import search, sql
@@ -36,6 +36,7 @@ for command in (
     *(ui, doctor, demo),
 ):
     app.command()(command)
+app.command("map")(show_map)
 app.add_typer(model_app, name="model")
 
 
