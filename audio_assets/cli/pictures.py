@@ -1,12 +1,12 @@
 """Commands that show a whole collection: report and map."""
 
 import datetime as dt
+import os
 import sys
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -69,7 +69,7 @@ def show_map(
     import duckdb
     import pyarrow.parquet as pq
 
-    from audio_assets.map_table import map_table
+    from audio_assets.map_table import map_table, projection_path
     from audio_assets.projection import MapExtraMissingError
     from audio_assets.warehouse import atomic_path
 
@@ -85,14 +85,14 @@ def show_map(
             drawn = map_table(connection, warehouse.record, excerpts)
     except duckdb.CatalogException:
         fail(f"{published.name} was published by an older version: materialise warehouse_tables again")
-    with TemporaryDirectory(prefix="audio-assets-map-") as folder:
-        target = export or Path(folder) / "map.parquet"
-        with atomic_path(target.expanduser()) as temporary:
-            pq.write_table(drawn.table, temporary, compression="zstd")
-        heard = f", {drawn.n_audible} of them with an excerpt" if audio else ""
-        out.print(escape(f"{drawn.table.num_rows} tracks{heard} are on the map."))
-        if export is None:
-            _serve(target, port)
+    # Beside the projection, and so gone with it.
+    target = (export or projection_path(warehouse.record).with_name("map.parquet")).expanduser()
+    with atomic_path(target) as temporary:
+        pq.write_table(drawn.table, temporary, compression="zstd")
+    heard = f", {drawn.n_audible} of them with an excerpt" if audio else ""
+    out.print(escape(f"{drawn.table.num_rows} tracks{heard} are on the map."))
+    if export is None:
+        _serve(target, port)
 
 
 def _published(data: Path) -> Path:
@@ -151,22 +151,14 @@ def _excerpts(warehouse: "Warehouse", library: Path, most_bytes: float) -> dict[
     return made
 
 
-def _serve(table: Path, port: int) -> None:
-    """Run the viewer until it is stopped."""
-    import os
-    import subprocess
-
+def _serve(table: Path, port: int) -> NoReturn:
+    """Become the viewer, until it is stopped."""
     columns = ["--x", "x", "--y", "y", "--neighbors", "neighbors", "--text", "track_name"]
     address = ["--host", "127.0.0.1", "--port", str(port), "--no-auto-port"]
+    # In the browser; the alternative asks this process for it, by a method that DuckDB 2 has no more.
+    engine = ["--duckdb", "wasm"]
     program = [sys.executable, "-c", "from embedding_atlas.cli import main; main()"]
-    out.print(f"The map is at http://127.0.0.1:{port} until you press Ctrl-C.")
-    try:
-        # Nothing on the map needs the network; what the viewer could fetch is a model to embed with.
-        environment = {**os.environ, "HF_HUB_OFFLINE": "1", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-        subprocess.run([*program, str(table), *columns, *address], env=environment, check=True)  # noqa: S603
-    except subprocess.CalledProcessError as error:
-        fail(
-            f"the map ended with exit code {error.returncode}; is port {port} in use? Name another with --port"
-        )
-    except KeyboardInterrupt:
-        out.print("The map is closed.")
+    out.print(f"The map is at http://127.0.0.1:{port}, in a moment and until you press Ctrl-C.")
+    # All that the viewer might fetch is a model to embed with, and the embeddings are there.
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONSAFEPATH": "1"}
+    os.execve(sys.executable, [*program, str(table), *columns, *engine, *address], environment)  # noqa: S606
