@@ -147,11 +147,38 @@ def embedding_map(vectors: Floats, labels: Sequence[str | None]) -> bytes | None
     points, shares = _principal_plane(vectors[rows]) if len(rows) > 2 else (vectors, np.zeros(2))
     if not shares.sum() > 0:
         return None
-    names = [labels[row] for row in rows]
+    return _scatter(
+        points,
+        [labels[row] for row in rows],
+        f"1st principal component, {shares[0]:.0%} of the variance",
+        f"2nd, {shares[1]:.0%}",
+    )
+
+
+def point_map(points: Floats, labels: Sequence[str | None]) -> bytes | None:
+    """Draw tracks where a projection has put them.
+
+    Parameters
+    ----------
+    points : np.ndarray, shape (n, 2), float
+        One row a track, finite.
+    labels : sequence of str or None, length n
+        As for `embedding_map`.
+
+    Returns
+    -------
+    bytes or None
+        PNG; None where there is no track.
+    """
+    rows = _sample(len(points), _POINTS)
+    return _scatter(points[rows], [labels[row] for row in rows], "x", "y") if len(rows) else None
+
+
+def _scatter(points: Floats, names: Sequence[str | None], across: str, up: str) -> bytes:
     common = [name for name, _ in Counter(filter(None, names)).most_common(_NAMED_LABELS)]
     figure, axes = _canvas(height_in=4.4)
     others = [name not in common for name in names]
-    size = 26 if len(rows) < 300 else 6
+    size = 26 if len(points) < 300 else 6
     if any(others):
         axes.scatter(
             points[others, 0], points[others, 1], s=size, color=_REST, label="other" if common else None
@@ -159,9 +186,7 @@ def embedding_map(vectors: Floats, labels: Sequence[str | None]) -> bytes | None
     for number, name in enumerate(common):
         mine = [label == name for label in names]
         axes.scatter(points[mine, 0], points[mine, 1], s=size, color=f"C{number}", label=_short(name))
-    axes.set(
-        xlabel=f"1st principal component, {shares[0]:.0%} of the variance", ylabel=f"2nd, {shares[1]:.0%}"
-    )
+    axes.set(xlabel=across, ylabel=up)
     if common:
         axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return _png(figure)

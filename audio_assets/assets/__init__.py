@@ -6,6 +6,7 @@ What belongs here: what an asset is called, depends on and reports. What does no
 from audio_assets.assets.embeddings import clap_embeddings, clap_embeddings_normalized
 from audio_assets.assets.features import audio_features
 from audio_assets.assets.manifest import track_manifest
+from audio_assets.assets.projection import embedding_projection
 from audio_assets.assets.publication import notebook_exports, warehouse_tables
 from audio_assets.assets.retrieval import retrieval_index
 
@@ -17,6 +18,7 @@ ASSETS = (
     retrieval_index,
     notebook_exports,
     warehouse_tables,
+    embedding_projection,
 )
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "audio_features",
     "clap_embeddings",
     "clap_embeddings_normalized",
+    "embedding_projection",
     "notebook_exports",
     "retrieval_index",
     "track_manifest",

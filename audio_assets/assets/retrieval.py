@@ -82,7 +82,7 @@ def _text_mean(context: dg.AssetExecutionContext, clap_model: ClapModel) -> npt.
 def _shown(warehouse: Warehouse, index: RetrievalIndex, info: IndexInfo) -> dict[str, Any]:
     """What a person may want to look at, of an index of any size from a sample."""
     rows = sample_rows(info.n_tracks, _DRAWN)
-    drawn = embedding_map(index.embeddings[rows], _genres(warehouse, index.track_ids[rows].tolist()))
+    drawn = embedding_map(index.embeddings[rows], first_genres(warehouse, index.track_ids[rows].tolist()))
     description = "The tracks in the two directions in which their embeddings differ most"
     return {
         **_figures(index, info),
@@ -112,7 +112,7 @@ def _nearest(index: RetrievalIndex) -> dg.TableMetadataValue:
     return rows_table(names, [dict(zip(names, row, strict=True)) for row in found])
 
 
-def _genres(warehouse: Warehouse, song_ids: list[str]) -> list[str | None]:
+def first_genres(warehouse: Warehouse, song_ids: list[str]) -> list[str | None]:
     """First genre of each track, where the manifest or the tags name one."""
     manifest = warehouse.record.read("track_manifest")
     if manifest is None or "genre" not in manifest.column_names:

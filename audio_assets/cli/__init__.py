@@ -11,6 +11,7 @@ from rich.markup import escape
 from audio_assets.cli.finding import search, similar
 from audio_assets.cli.machine import demo, doctor
 from audio_assets.cli.model import model_app
+from audio_assets.cli.pictures import report, show_map
 from audio_assets.cli.printing import EXIT_FAILED, err
 from audio_assets.cli.publication import maintain, rollback, versions
 from audio_assets.cli.queries import SqlCommand, sql
@@ -30,11 +31,12 @@ app = typer.Typer(
 )
 for command in (
     *(scan, run, retry, backfill, status),
-    *(similar, search),
+    *(similar, search, report),
     *(versions, rollback, maintain),
     *(ui, doctor, demo),
 ):
     app.command()(command)
+app.command("map")(show_map)
 app.command(cls=SqlCommand)(sql)
 app.add_typer(model_app, name="model")
 
