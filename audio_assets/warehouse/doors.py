@@ -21,6 +21,8 @@ from audio_assets.warehouse.schemas import FEATURE_COLUMNS, MACROS, VIEWS
 if TYPE_CHECKING:
     import duckdb
 
+_MEMORY = "512MB"
+
 
 def sql_literal(text: str) -> str:
     """Quote text as a SQL string, for the few statements that take no bound parameter."""
@@ -87,6 +89,12 @@ def connect_live(record: Record) -> "duckdb.DuckDBPyConnection":
     connection.execute(views_sql(record))
     connection.execute(macros_sql())
     return connection
+
+
+def bound_memory(connection: "duckdb.DuckDBPyConnection", spill: Path) -> None:
+    """Let a connection keep what does not fit into half a gigabyte in a folder, made where missing."""
+    connection.execute(f"SET memory_limit = {sql_literal(_MEMORY)}")
+    connection.execute(f"SET temp_directory = {sql_literal(str(spill))}")
 
 
 @contextmanager
