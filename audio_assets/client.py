@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, Self, TypeVar, overload
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.retrieval import UnknownTrackError
+from audio_assets.retrieval import QueryError, UnknownTrackError
 from audio_assets.search import IndexedTracks, SearchRefusedError, embed_file, embed_text, load_indexed_tracks
 from audio_assets.warehouse import LINK_NAME, Record, connect_published
 
@@ -256,9 +256,12 @@ class PublishedWarehouse(Generic[Frame]):
         SearchRefusedError
             Nothing is indexed, or the condition cannot be used.
         QueryError
-            The vector is zero, not finite, or the mean itself, and so points nowhere.
+            The vector is of another length, zero, not finite, or the mean itself, and so points nowhere.
         """
-        return self._search(np.asarray(vector, np.float32), k, where, None)
+        query = np.asarray(vector, np.float32)
+        if query.shape != self._indexed.index.mean.shape or not query.any():
+            raise QueryError("a query is not of the index's length, or is zero")
+        return self._search(query, k, where, None)
 
     def search_text(
         self, text: str, k: int = 10, *, where: str | None = None, model: "str | ClapModel | None" = None

@@ -1,5 +1,6 @@
 """The worked queries of examples/sql: each finds what a person would look for with it."""
 
+import datetime as dt
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,7 +67,7 @@ def ask_merge(merge_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Ask
 
 def test_every_query_is_tested_here() -> None:
     tests = Path(__file__).read_text(encoding="utf-8")
-    assert [path.stem for path in FOLDER.glob("*.sql") if f'"{path.stem}"' not in tests] == []
+    assert [path.stem for path in FOLDER.glob("*.sql") if f'"{path.stem}' not in tests] == []
 
 
 def test_the_overview_counts_every_track_once(ask: Ask) -> None:
@@ -79,7 +80,8 @@ def test_the_overview_counts_every_track_once(ask: Ask) -> None:
 def test_failures_are_counted_by_reason(ask: Ask, tmp_path: Path) -> None:
     assert ask("02_failures").empty, "all tracks of the demo can be analysed"
     record = Record(tmp_path / "record")
-    fill(record, ["a", "b"], failure_code="silent", failure_message="nothing to hear")
+    failed = {"failure_code": "silent", "failure_message": "nothing to hear"}
+    fill(record, ["a", "b"], **failed, computed_at=dt.datetime.now(dt.UTC))
     found = ask_of(publish(record, tmp_path).path)("02_failures")
     assert found[["stage", "code", "n_tracks", "example_message"]].to_numpy().tolist() == [
         ["features", "silent", 2, "nothing to hear"]
@@ -118,11 +120,10 @@ def test_a_copied_file_is_a_near_duplicate(tmp_path: Path) -> None:
     record = Record(tmp_path / "record")
     fill(record, ["a", "b"])
     index = [{"song_id": i, "content_sha256": f"hash of {i}", "embedding": [1.0] + [0.0] * 511} for i in "ab"]
-    record.write(
-        "retrieval_index",
-        pa.Table.from_pylist(index, schema=arrow_schema("retrieval_index")),
-        version=record.new_version(),
-    )
+    version = record.new_version()
+    for table in ("clap_embeddings_normalized", "retrieval_index"):
+        rows = pa.Table.from_pylist(index, schema=arrow_schema(table))
+        record.write(table, rows, version=version)
     found = ask_of(publish(record, tmp_path).path)("07_near_duplicates")
     assert found[["song_id", "other_song_id", "score"]].to_numpy().tolist() == [["a", "b", 1.0]]
     assert not found["same_bytes"].any()
@@ -185,7 +186,7 @@ def test_drift_says_what_moved_and_which_tracks_came_and_went(tmp_path: Path) ->
     older = publish(record, tmp_path)
     fill(record, ["b", "c"], tempo_bpm=110.0, onset_strength_mean=1.0)
     newer = publish(record, tmp_path)
-    query = (FOLDER / f"{'14_drift_between_versions'}.sql").read_text(encoding="utf-8")
+    query = (FOLDER / "14_drift_between_versions.sql").read_text(encoding="utf-8")
     assert "data/warehouse-OLDER.duckdb" in query
     with duckdb.connect(str(newer.path), read_only=True) as connection:
         found = connection.execute(query.replace("data/warehouse-OLDER.duckdb", str(older.path))).df()
