@@ -46,9 +46,10 @@ class _Found:
         query, row = (np.concatenate(pair) for pair in pairs)
         return _Found(query, row, np.concatenate((self.score, other.score)))
 
-    def as_table(self, k: int) -> tuple[Rows, Vectors]:
+    def as_table(self, n_queries: int, k: int) -> tuple[Rows, Vectors]:
         """Give rows and scores in the shape (q, k); each query has k of them."""
-        return self.row.reshape(-1, k), self.score.reshape(-1, k).astype(np.float32)
+        shape = (n_queries, k)
+        return self.row.reshape(shape), self.score.reshape(shape).astype(np.float32)
 
 
 def nearest(
@@ -98,7 +99,7 @@ def best_of(matrix: Vectors, row: Rows, queries: Vectors, query: Rows, k: int) -
     rows, scores : ndarray
         As of `nearest`.
     """
-    return _Found(query, row, _inner_products(matrix, row, queries, query)).best(k).as_table(k)
+    return _Found(query, row, _inner_products(matrix, row, queries, query)).best(k).as_table(len(queries), k)
 
 
 def _inner_products(matrix: Vectors, row: Rows, queries: Vectors, query: Rows) -> npt.NDArray[np.float64]:
@@ -121,7 +122,7 @@ def _nearest(
         row = start + (column if rows is None else rows[column])
         again = _Found(query, row, _inner_products(matrix, row, queries, query))
         found = found.joined(again).best(k)
-    return found.as_table(k)
+    return found.as_table(len(queries), k)
 
 
 def _blocks(
