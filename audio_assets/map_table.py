@@ -89,6 +89,12 @@ def is_projected(record: Record) -> bool:
     return _current(projection_path(record)) is not None
 
 
+def mapped_tracks(record: Record) -> frozenset[str]:
+    """Ids of the tracks that are on the map of the index in force; none where that is not laid out."""
+    points = _current(projection_path(record))
+    return frozenset(points["song_id"].to_pylist() if points else ())
+
+
 def map_table(
     connection: "duckdb.DuckDBPyConnection", record: Record, audio: Mapping[str, bytes]
 ) -> MapTable:
@@ -122,7 +128,8 @@ def map_table(
     ids = table["song_id"].to_pylist()
     table = table.append_column("neighbors", _neighbors(stored[0], ids))
     if audio:
-        table = table.append_column("audio", pa.array([_player(i, audio.get(i)) for i in ids], _AUDIO))
+        players = pa.array([_player(song_id, audio.get(song_id)) for song_id in ids], _AUDIO)
+        table = table.add_column(2, "audio", players)  # the viewer lists columns in their order
     return MapTable(table, sum(song_id in audio for song_id in ids))
 
 

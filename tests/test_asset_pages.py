@@ -16,7 +16,9 @@ from audio_assets.warehouse import PUBLISHED, BatchSummary, arrow_schema
 from resources.progress import in_words
 from resources.warehouse import Warehouse
 
-TABLES = [asset for asset in ASSETS if asset.key.to_user_string() != "notebook_exports"]
+#: What they make is no table that is published.
+FILES = ("notebook_exports", "embedding_projection")
+TABLES = [asset for asset in ASSETS if asset.key.to_user_string() not in FILES]
 
 
 def name_of(asset: dg.AssetsDefinition) -> str:

@@ -35,7 +35,7 @@ def printed(notebook) -> str:
 def test_files_and_database_agree_and_groups_are_seen(executed):
     text = printed(executed)
     assert "both doors agree" in text
-    assert "genre: 100% of the tracks have a nearest neighbour of their own" in text
+    assert "genre: 100% of the nearest neighbours are of the same" in text
 
 
 def test_it_draws(executed):

@@ -134,15 +134,18 @@ def _excerpts(warehouse: "Warehouse", library: Path, most_bytes: float) -> dict[
     """Excerpts by track, until they are as many bytes as wanted; tracks that cannot be decoded have none."""
     from audio_assets.audio import IsolatedPool
     from audio_assets.cores import usable_cores
+    from audio_assets.map_table import mapped_tracks
     from audio_assets.previews import mp3_excerpt
 
     tracks = open_library(library, None)
     work = partial(mp3_excerpt, tracks.root_path, tracks.limits)
+    mapped = mapped_tracks(warehouse.record)
+    wanted = (track for track in warehouse.live_tracks() if track.song_id in mapped)
     made: dict[str, bytes] = {}
     with IsolatedPool(
         workers=usable_cores(), timeout_s=_EXCERPT_TIMEOUT_S, memory_limit_mb=_EXCERPT_MEMORY_MB
     ) as pool:
-        for track, excerpt in pool.map_unordered(work, warehouse.live_tracks()):
+        for track, excerpt in pool.map_unordered(work, wanted):
             if isinstance(excerpt, bytes):
                 most_bytes -= len(excerpt)
                 if most_bytes < 0:
