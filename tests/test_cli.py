@@ -112,6 +112,15 @@ def test_sql_prints_tables_csv_and_json(demo: tuple[Path, str]) -> None:
     assert as_json[0]["song_id"] in cli("sql", query, "--data", demo[0]).stdout
 
 
+def test_a_wide_table_in_a_pipe_has_a_line_for_each_row(demo: tuple[Path, str]) -> None:
+    done = cli("sql", "SELECT * FROM tracks ORDER BY song_id LIMIT 3", "--data", demo[0], COLUMNS="80")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].split()[:2] == ["song_id", "track_name"]
+    assert lines[0].split()[-1] == "year"
+    assert "…" not in done.stdout
+
+
 def test_sql_cannot_change_the_published_tables(demo: tuple[Path, str]) -> None:
     done = cli("sql", "DELETE FROM audio_features", "--data", demo[0])
     assert done.returncode == 1

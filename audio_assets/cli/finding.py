@@ -83,6 +83,7 @@ def _published(data: Path) -> "Iterator[PublishedWarehouse[pa.Table]]":
     from audio_assets.embeddings import ModelError
     from audio_assets.retrieval import QueryError
     from audio_assets.search import SearchRefusedError
+    from audio_assets.warehouse import RecordError
     from resources.clap_model import ModelSettingError
 
     try:
@@ -90,7 +91,7 @@ def _published(data: Path) -> "Iterator[PublishedWarehouse[pa.Table]]":
             yield warehouse
     except ModelSettingError as error:
         raise typer.BadParameter(str(error)) from error
-    except (ModelError, NotPublishedError, QueryError, SearchRefusedError) as error:
+    except (ModelError, NotPublishedError, QueryError, RecordError, SearchRefusedError) as error:
         fail(str(error))
 
 
