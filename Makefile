@@ -5,6 +5,7 @@
 # make bench-embeddings MUSIC=folder   CLAP's speed and precision on this machine, in about five minutes
 # make bench-features MUSIC=folder     what the features cost, written into benchmarks/README.md (13 minutes)
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
+# make bench-retrieval                 what a search costs at 10^3 to 10^6 vectors, into benchmarks/README.md
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
 # make soak                            an hour of everything at once against an oracle; SOAK_S=3600 SEED=number
 
@@ -28,7 +29,7 @@ INSTALLED := $(VENV)/.installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth soak lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval soak lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -54,6 +55,9 @@ bench-features: $(INSTALLED)
 
 feature-agreement: $(INSTALLED)
 	$(BIN)/python benchmarks/feature_agreement.py $(or $(MUSIC),$(LIBRARY))
+
+bench-retrieval: $(INSTALLED)
+	$(BIN)/python benchmarks/retrieval.py --work $(DATA)/bench
 
 bench-growth: $(INSTALLED)
 	$(BIN)/python benchmarks/growth.py

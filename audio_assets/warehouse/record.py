@@ -38,8 +38,9 @@ _BATCHED = ("audio_features", "clap_embeddings")
 _VERSIONED = (DRAFTED, IN_FORCE)
 _VERSION = re.compile(r"[0-9]{6,}")
 _NO_VERSION = "000000"
-#: Bounds what is held of a table that is read or written block by block: 8 MB of vectors.
+#: Bounds what is held of a table that is read block by block: 8 MB of vectors, or such files.
 _BLOCK_ROWS = 4_096
+_BLOCK_BYTES = 8 * 2**20
 
 #: The one in force, and the one that a session or a snapshot may just be reading.
 KEPT_VERSIONS = 2
@@ -182,7 +183,8 @@ class Record:
         """Read some columns of a table without batches, block by block; nothing where never written."""
         path = self.path(name, version=version)
         if path.exists():
-            for batch in pq.ParquetFile(path).iter_batches(_BLOCK_ROWS, columns=list(columns)):
+            file = pq.ParquetFile(path, pre_buffer=False)  # which would be of the whole file
+            for batch in file.iter_batches(_BLOCK_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch])
 
     def metadata(self, name: str, *, version: str | None = None) -> dict[str, str]:
@@ -198,25 +200,20 @@ class Record:
 
     def read_all(self, name: str, columns: Sequence[str]) -> pa.Table:
         """Read some columns of all batches, batch after batch; far cheaper than one `read` for each."""
-        return self._dataset(name).to_table(columns=list(columns))
+        return _together([self.path(name, batch) for batch in self.batches(name)], name, columns)
 
     def read_all_blocks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Read as `read_all` does, in the same order, but block by block."""
-        waiting: list[pa.RecordBatch] = []
-        batches = self._dataset(name).to_batches(
-            columns=list(columns), batch_size=_BLOCK_ROWS, batch_readahead=2, fragment_readahead=2
-        )
-        for batch in batches:
-            waiting.append(batch)
-            if sum(map(len, waiting)) >= _BLOCK_ROWS:
-                yield pa.Table.from_batches(waiting)
-                waiting = []
+        """Read as `read_all` does, in the same order, but some batches at a time."""
+        waiting: list[Path] = []
+        n_bytes = 0
+        for path in (self.path(name, batch) for batch in self.batches(name)):
+            waiting.append(path)
+            n_bytes += path.stat().st_size
+            if n_bytes >= _BLOCK_BYTES:
+                yield _together(waiting, name, columns)
+                waiting, n_bytes = [], 0
         if waiting:
-            yield pa.Table.from_batches(waiting)
-
-    def _dataset(self, name: str) -> ds.Dataset:
-        paths = [str(self.path(name, batch)) for batch in self.batches(name)]
-        return ds.dataset(paths, schema=arrow_schema(name), format="parquet")
+            yield _together(waiting, name, columns)
 
     def batches(self, name: str) -> list[str]:
         """Keys of the batches that a table has, sorted."""
@@ -306,6 +303,12 @@ class Record:
             with suppress(FileNotFoundError):
                 hard_link(self.root / name, folder / name)
         return fingerprint(self.root) == before == fingerprint(folder)
+
+
+def _together(paths: Sequence[Path], name: str, columns: Sequence[str]) -> pa.Table:
+    # Not as a stream: of thousands of files the scanner reads ahead a gigabyte (pyarrow, measured).
+    dataset = ds.dataset([str(path) for path in paths], schema=arrow_schema(name), format="parquet")
+    return dataset.to_table(columns=list(columns))
 
 
 def _require_schema(name: str, schema: pa.Schema) -> None:

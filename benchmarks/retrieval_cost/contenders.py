@@ -27,8 +27,8 @@ class Contender(ABC):
     widths: ClassVar[tuple[int, ...]] = ()
     #: Of the products of a matrix, as none may be missed.
     is_exact: ClassVar[bool] = False
-    #: Rows beyond which the build would take over a quarter of an hour.
-    most_rows: ClassVar[int | None] = None
+    #: Rows beyond which it is not built, as a graph of a million takes a quarter of an hour here.
+    most_rows: ClassVar[int] = 10**6
 
     @abstractmethod
     def build(self, matrix: Vectors, folder: Path) -> None:
@@ -187,6 +187,7 @@ class FaissIvf(Faiss):
 class FaissHnsw(Faiss):
     name = "faiss HNSW"
     widths = (32, 64, 128, 256, 512)
+    most_rows = 10**5
 
     def make(self, matrix: Vectors) -> Any:
         import faiss
@@ -202,6 +203,7 @@ class FaissHnsw(Faiss):
 class Usearch(Contender):
     name = "usearch"
     widths = (32, 64, 128, 256, 512)
+    most_rows = 10**5
 
     def build(self, matrix: Vectors, folder: Path) -> None:
         index = self._new(matrix.shape[1])
@@ -229,6 +231,7 @@ class Usearch(Contender):
 class Hnswlib(Contender):
     name = "hnswlib"
     widths = (32, 64, 128, 256, 512)
+    most_rows = 10**5
 
     def build(self, matrix: Vectors, folder: Path) -> None:
         import hnswlib
