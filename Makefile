@@ -57,6 +57,7 @@ feature-agreement: $(INSTALLED)
 	$(BIN)/python benchmarks/feature_agreement.py $(or $(MUSIC),$(LIBRARY))
 
 bench-retrieval: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[bench]'
 	$(BIN)/python benchmarks/retrieval.py --work $(DATA)/bench
 
 bench-growth: $(INSTALLED)

@@ -49,7 +49,7 @@ ORDER BY song_id
 
 
 class NoProjectionError(Exception):
-    """The index in force has no current projection."""
+    """There is no current projection, or nothing that one could be made of."""
 
 
 @dataclass(frozen=True)

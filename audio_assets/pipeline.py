@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 import dagster as dg
 
+from audio_assets.assets import embedding_projection
 from audio_assets.automation.backfills import daemon_runs, targets_of_others
 from audio_assets.automation.lost_runs import end_lost_runs, this_process
 from audio_assets.builds import FEATURES, RETRIEVAL, due
@@ -81,6 +82,13 @@ def open_instance(data_dir: Path) -> Iterator[dg.DagsterInstance]:
     """Open the Dagster instance of a data folder, the one that the UI shows."""
     with dg.DagsterInstance.from_config(str(dagster_home(data_dir))) as instance:
         yield instance
+
+
+def lay_out(instance: dg.DagsterInstance, warehouse: Warehouse) -> None:
+    """Make the projection that a map is drawn from, which no job makes; what it raises is raised."""
+    dg.materialize(
+        [embedding_projection], instance=instance, resources={"warehouse": warehouse}, run_config=_QUIET
+    )
 
 
 class Pipeline:

@@ -11,7 +11,7 @@ from audio_assets.assets.retrieval import first_genres, retrieval_index
 from audio_assets.builds import INDEX
 from audio_assets.corpus import load_index
 from audio_assets.gate import require_proven
-from audio_assets.map_table import projection_path, write_projection
+from audio_assets.map_table import NoProjectionError, projection_path, write_projection
 from audio_assets.plots import point_map
 from audio_assets.projection import MIN_DIST, SEED, project
 from audio_assets.warehouse import Column
@@ -48,7 +48,7 @@ def embedding_projection(
     started = time.monotonic()
     path, stored = projection_path(warehouse.record), load_index(warehouse.record)
     if stored is None:
-        raise dg.Failure("nothing is indexed yet, so there is nothing to lay out; run 'audio-assets run'")
+        raise NoProjectionError("nothing is indexed yet, so there is nothing to lay out")
     index, _ = stored
     projection = project(np.asarray(index.embeddings))
     write_projection(path, index.track_ids, projection)

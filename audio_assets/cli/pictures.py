@@ -106,27 +106,18 @@ def _published(data: Path) -> Path:
 
 def _lay_out(warehouse: "Warehouse") -> None:
     """Make the projection of the index in force, by its asset, unless there is one."""
-    import dagster as dg
-
-    from audio_assets.assets import embedding_projection
     from audio_assets.gate import UnprovenError
-    from audio_assets.map_table import is_projected
-    from audio_assets.pipeline import open_instance
+    from audio_assets.map_table import NoProjectionError, is_projected
+    from audio_assets.pipeline import lay_out, open_instance
     from audio_assets.projection import MapExtraMissingError
 
     if is_projected(warehouse.record):
         return
-    out.print("Laying the tracks out. This takes about a minute for 1,000 of them ...")
-    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    out.print("Laying the tracks out; the first time this takes half a minute and more ...")
     with open_instance(warehouse.path) as instance:
         try:
-            dg.materialize(
-                [embedding_projection],
-                instance=instance,
-                resources={"warehouse": warehouse},
-                run_config=quiet,
-            )
-        except (MapExtraMissingError, UnprovenError, dg.Failure) as error:
+            lay_out(instance, warehouse)
+        except (MapExtraMissingError, NoProjectionError, UnprovenError) as error:
             fail(str(error))
 
 
