@@ -6,9 +6,10 @@ fails names the tracks, the first few in its description and the rest in its met
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache, partial
+from itertools import zip_longest
 from typing import Any
 
 import dagster as dg
@@ -27,14 +28,13 @@ from audio_assets.assets import (
     warehouse_tables,
 )
 from audio_assets.assets.reporting import rows_table
-from audio_assets.corpus import Corpus, index_info, load_index, raw_corpus, vectors_of
+from audio_assets.corpus import RawSurvey, index_info, load_index, raw_corpus, survey, vectors_of
 from audio_assets.embeddings import (
     ZERO_NORM_LIMIT,
-    SanityRecord,
+    SanityMeter,
     audio_cone,
     hubness,
     pool_windows,
-    sanity_record,
 )
 from audio_assets.failures import TrackFailure
 from audio_assets.features import FEATURES
@@ -44,7 +44,7 @@ from audio_assets.warehouse import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
     PUBLISHED,
-    exported_rows,
+    exported_blocks,
     fingerprint,
     newest_generation,
     open_live,
@@ -124,8 +124,10 @@ def _repeated_ids(ids: Iterable[str]) -> list[str]:
     return [song_id for song_id, count in Counter(ids).items() if count > 1]
 
 
-def _rows(warehouse: Warehouse, name: str, batch: str | None = None) -> pa.Table:
-    table = warehouse.record.read(name, batch)
+def _rows(
+    warehouse: Warehouse, name: str, batch: str | None = None, columns: Sequence[str] | None = None
+) -> pa.Table:
+    table = warehouse.record.read(name, batch, columns=columns)
     if table is None:
         raise dg.Failure(f"{name} has no recorded rows; materialise it first")
     return table
@@ -294,30 +296,39 @@ def embeddings_analysed(context: dg.AssetCheckExecutionContext, warehouse: Wareh
 @dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
 def embeddings_valid(context: dg.AssetCheckExecutionContext, warehouse: Warehouse) -> dg.AssetCheckResult:
     """No vector holds NaN or infinity or has zero length; all have 512 dimensions and unit length."""
-    rows = _succeeded(_rows(warehouse, "clap_embeddings", context.partition_key))
-    return _vector_result(rows, _BATCH_AGAIN)
+    return _vector_result([_rows(warehouse, "clap_embeddings", context.partition_key)], _BATCH_AGAIN)
 
 
-def _vector_result(rows: pa.Table, do: str) -> dg.AssetCheckResult:
-    ids = np.array(rows["song_id"].to_pylist(), dtype=np.str_)
-    if rows["embedding"].null_count:
-        without = ids[rows["embedding"].is_null().to_numpy()].tolist()
-        return _result([f"no vector for {_shown(without)}"], do=do, tracks=without)
-    vectors = vectors_of(rows)
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    finite, off = np.isfinite(vectors).all(axis=1), np.abs(lengths - 1)
-    faults = {
-        "NaN or infinity in": ~finite,
-        "zero length of": lengths <= ZERO_NORM_LIMIT,
-        "length is off 1 in": finite & (lengths > ZERO_NORM_LIMIT) & (off > _UNIT_TOLERANCE),
-    }
-    wrong = {fault: ids[mask].tolist() for fault, mask in faults.items() if mask.any()}
+def _vector_result(blocks: Iterable[pa.Table], do: str) -> dg.AssetCheckResult:
+    meter = SanityMeter()
+    wrong: dict[str, list[str]] = {}
+    for rows in map(_succeeded, blocks):
+        present = rows["embedding"].is_valid()
+        if without := rows.filter(pc.invert(present))["song_id"].to_pylist():
+            wrong.setdefault("no vector for", []).extend(without)
+        rows = rows.filter(present)
+        vectors = vectors_of(rows)
+        meter.update(vectors)
+        for fault, mask in _vector_faults(vectors).items():
+            if mask.any():
+                wrong.setdefault(fault, []).extend(rows["song_id"].filter(pa.array(mask)).to_pylist())
     return _result(
         [f"{fault} {_shown(tracks)}" for fault, tracks in wrong.items()],
         do=do,
         tracks=(song_id for tracks in wrong.values() for song_id in tracks),
-        **asdict(sanity_record(vectors)),
+        **asdict(meter.record()),
     )
+
+
+def _vector_faults(vectors: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Masks of the rows that are wrong, by what is wrong with them."""
+    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    finite, off = np.isfinite(vectors).all(axis=1), np.abs(lengths - 1)
+    return {
+        "NaN or infinity in": ~finite,
+        "zero length of": lengths <= ZERO_NORM_LIMIT,
+        "length is off 1 in": finite & (lengths > ZERO_NORM_LIMIT) & (off > _UNIT_TOLERANCE),
+    }
 
 
 @dg.asset_check(asset=clap_embeddings, blocking=True, partitions_def=track_batches)
@@ -399,10 +410,10 @@ def clap_model_healthy(context: dg.AssetCheckExecutionContext, clap_model: ClapM
 
 @dataclass(frozen=True)
 class _Raw:
-    """Raw vectors of all live tracks, and what they look like."""
+    """Raw vectors of all live tracks: whose they are, and what they look like."""
 
-    corpus: Corpus
-    sanity: SanityRecord
+    track_ids: list[str]
+    survey: RawSurvey
 
 
 def _raw(warehouse: Warehouse, clap_model: ClapModel) -> _Raw:
@@ -414,23 +425,29 @@ def _raw(warehouse: Warehouse, clap_model: ClapModel) -> _Raw:
 
 @lru_cache(maxsize=1)
 def _read_raw(data_dir: str, _seen: frozenset[tuple[str | int, ...]], settings_version: str) -> _Raw:
-    warehouse = Warehouse(data_dir=data_dir)
-    corpus = raw_corpus(warehouse.record, warehouse.live_tracks(), settings_version)
-    return _Raw(corpus, sanity_record(corpus.vectors))
+    with Warehouse(data_dir=data_dir).record.snapshot() as still:
+        raw = raw_corpus(still, settings_version)
+        return _Raw(raw.track_ids.to_pylist(), survey(raw))
+
+
+def _normalised(warehouse: Warehouse) -> Iterator[pa.Table]:
+    """Rows of the normalised table that have a vector, or should, block by block."""
+    columns = ("song_id", "failure_code", "embedding")
+    return map(_succeeded, warehouse.record.read_blocks("clap_embeddings_normalized", columns))
 
 
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
 def normalized_valid(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No NaN, infinity or zero length; 512 dimensions; every vector of unit length."""
-    return _vector_result(_succeeded(_rows(warehouse, "clap_embeddings_normalized")), _NORMALISE_AGAIN)
+    return _vector_result(_normalised(warehouse), _NORMALISE_AGAIN)
 
 
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
 def normalized_complete(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """Ids are unique and are those of the live tracks with an embedding."""
-    rows = _rows(warehouse, "clap_embeddings_normalized")
+    rows = _rows(warehouse, "clap_embeddings_normalized", columns=("song_id", "failure_code"))
     ids = rows["song_id"].to_pylist()
-    expected = _raw(warehouse, clap_model).corpus.track_ids
+    expected = _raw(warehouse, clap_model).track_ids
     twice, difference = _repeated_ids(ids), set(ids) ^ set(expected)
     problems = [f"{len(twice)} ids occur twice: {_shown(twice)}"] if twice else []
     if difference:
@@ -447,7 +464,8 @@ def normalized_complete(warehouse: Warehouse, clap_model: ClapModel) -> dg.Asset
 @dg.asset_check(asset=clap_embeddings_normalized)
 def normalized_searchable(warehouse: Warehouse) -> dg.AssetCheckResult:
     """At least one track has a direction once centred, so that there is something to search."""
-    tracks = _succeeded(_rows(warehouse, "clap_embeddings_normalized")).num_rows
+    rows = _rows(warehouse, "clap_embeddings_normalized", columns=("failure_code",))
+    tracks = _succeeded(rows).num_rows
     return _result(
         [] if tracks else ["nothing to search: a library needs at least two different tracks"],
         do="Materialise clap_embeddings of the batches first, or add music.",
@@ -459,8 +477,11 @@ def normalized_searchable(warehouse: Warehouse) -> dg.AssetCheckResult:
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
 def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The mean pairwise cosine, exact over all pairs, falls by centring (or was near zero before)."""
-    before = _raw(warehouse, clap_model).sanity
-    after = sanity_record(vectors_of(_succeeded(_rows(warehouse, "clap_embeddings_normalized"))))
+    before = _raw(warehouse, clap_model).survey.sanity
+    meter = SanityMeter()
+    for rows in _normalised(warehouse):
+        meter.update(vectors_of(rows))
+    after = meter.record()
     problems = []
     if before.mean_pairwise_cosine is not None and after.mean_pairwise_cosine is not None:
         fell = after.mean_pairwise_cosine < before.mean_pairwise_cosine
@@ -484,7 +505,7 @@ def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.Ass
 @dg.asset_check(asset=clap_embeddings_normalized)
 def raw_embeddings_spread(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """Raw embeddings do not all point the same way, as an untrained model's do."""
-    mean_cosine = _raw(warehouse, clap_model).sanity.mean_pairwise_cosine
+    mean_cosine = _raw(warehouse, clap_model).survey.sanity.mean_pairwise_cosine
     problem = audio_cone(mean_cosine)
     if problem and clap_model.checkpoint().is_demo:
         problem = f"The demo model's vectors lie close together: mean pairwise cosine {mean_cosine:.3f}."
@@ -501,23 +522,33 @@ def raw_embeddings_spread(warehouse: Warehouse, clap_model: ClapModel) -> dg.Ass
 
 @dg.asset_check(asset=retrieval_index, blocking=True)
 def index_covers_normalized(warehouse: Warehouse) -> dg.AssetCheckResult:
-    """The index holds exactly the normalised tracks, each with its vector."""
-    normalised = _by_id(_succeeded(_rows(warehouse, "clap_embeddings_normalized")))
-    index = _by_id(_rows(warehouse, "retrieval_index"))
-    ids = index["song_id"].to_pylist()
-    problems, wrong = [], set()
-    if ids != normalised["song_id"].to_pylist():
-        wrong = set(ids) ^ set(normalised["song_id"].to_pylist())
-        problems.append(f"index and normalised table differ in {_shown(wrong) or 'repeated ids'}")
-    elif not np.array_equal(vectors_of(index), vectors_of(normalised)):
-        differs = np.any(vectors_of(index) != vectors_of(normalised), axis=1)
-        wrong = {song_id for song_id, is_wrong in zip(ids, differs, strict=True) if is_wrong}
-        problems.append(f"the index holds other vectors than the normalised table: {_shown(wrong)}")
+    """The index holds exactly the normalised tracks in their order, each with its vector."""
+    table = _succeeded(_rows(warehouse, "clap_embeddings_normalized", columns=("song_id", "failure_code")))
+    normalised = table["song_id"].to_pylist()
+    ids = _rows(warehouse, "retrieval_index", columns=("song_id",))["song_id"].to_pylist()
+    if ids != normalised:
+        wrong = {song_id for pair in zip_longest(ids, normalised) if len(set(pair)) > 1 for song_id in pair}
+        problem = f"index and normalised table differ in {_shown(filter(None, wrong))}"
+        return _result([problem], do=_NORMALISE_AGAIN, tracks=filter(None, wrong), rows=len(ids))
+    wrong = set(_of_other_vectors(warehouse))
+    problems = [f"the index holds other vectors than the normalised table: {_shown(wrong)}"] if wrong else []
     return _result(problems, do=_NORMALISE_AGAIN, tracks=wrong, rows=len(ids))
 
 
-def _by_id(table: pa.Table) -> pa.Table:
-    return table.select(["song_id", "embedding"]).sort_by("song_id")
+def _of_other_vectors(warehouse: Warehouse) -> Iterator[str]:
+    """Tracks whose vector in either table is not the one that is searched; all have the same order."""
+    stored = load_index(warehouse.record)
+    if stored is None:
+        return
+    index, _ = stored
+    indexed = warehouse.record.read_blocks("retrieval_index", ("song_id", "embedding"))
+    for blocks in (_normalised(warehouse), indexed):
+        start = 0
+        for rows in blocks:
+            searched = index.embeddings[start : start + rows.num_rows]
+            differs = np.any(vectors_of(rows) != searched, axis=1)
+            yield from rows["song_id"].filter(pa.array(differs)).to_pylist()
+            start += rows.num_rows
 
 
 @dg.asset_check(asset=retrieval_index, blocking=True)
@@ -527,8 +558,7 @@ def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.As
     if stored is None:
         return _result([], rows=0)
     index, _ = stored
-    raw = _raw(warehouse, clap_model).corpus
-    off = float(np.abs(index.mean - raw.vectors.mean(axis=0, dtype=np.float64)).max())
+    off = float(np.abs(index.mean - _raw(warehouse, clap_model).survey.mean).max())
     problems = [f"the stored mean is off the raw mean by {off:.2e}"] if not off <= _MEAN_TOLERANCE else []
     return _result(problems, do=_NORMALISE_AGAIN, largest_difference=off)
 
@@ -540,17 +570,16 @@ def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg
     if stored is None:
         return _result([], queried=0)
     index, _ = stored
-    raw = _raw(warehouse, clap_model).corpus
-    indexed = frozenset(index.track_ids.tolist())
-    rows = [row for row, song_id in enumerate(raw.track_ids) if song_id in indexed]
+    raw = _raw(warehouse, clap_model).survey
+    rows = np.flatnonzero(np.isin(raw.sampled_ids, index.track_ids))
     rows = rows[:: max(1, len(rows) // _QUERIES)]
-    ids, scores = index.search(raw.vectors[rows], k=_TWINS)
+    ids, scores = index.search(raw.sample[rows], k=_TWINS)
     # A track shares the first place with its copies: they have the very same vector, and so the same score.
     at_one = np.abs(scores - 1) <= _SELF_TOLERANCE
     lost = [
-        raw.track_ids[row]
+        raw.sampled_ids[row]
         for row, found, first in zip(rows, ids, at_one, strict=True)
-        if raw.track_ids[row] not in found[first] and not first.all()
+        if raw.sampled_ids[row] not in found[first] and not first.all()
     ]
     problems = [f"do not find themselves at 1: {_shown(lost)}"] if lost else []
     return _result(problems, do=_NORMALISE_AGAIN, tracks=lost, queried=len(rows))
@@ -559,7 +588,8 @@ def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg
 @dg.asset_check(asset=retrieval_index)
 def index_without_hubs(warehouse: Warehouse) -> dg.AssetCheckResult:
     """No few tracks are everybody's neighbour: the skewness of how often a track is among the ten nearest."""
-    crowding = hubness(vectors_of(_rows(warehouse, "retrieval_index")))
+    stored = load_index(warehouse.record)
+    crowding = hubness(stored[0].embeddings) if stored else None
     if crowding is None:
         return _result([], rows=0)
     judged = crowding.n_samples >= _TRACKS_FOR_HUBNESS
@@ -699,8 +729,12 @@ def exports_load(warehouse: Warehouse) -> dg.AssetCheckResult:
     with open_live(warehouse.record) as connection:
         for name, table in EXPORTED_TABLES.items():
             columns = ", ".join(column.name for column in EXPORTED_COLUMNS[name])
-            query = f"SELECT {columns} FROM {table} ORDER BY song_id"  # noqa: S608
-            if not connection.sql(query).to_arrow_table().equals(exported_rows(folder / name)):
+            digest = f"SELECT count(*), coalesce(bit_xor(hash(t)), 0) FROM (SELECT {columns} FROM {{}}) AS t"  # noqa: S608
+            n_rows = xor = 0
+            for block in exported_blocks(folder / name):
+                found = connection.register("exported", block).execute(digest.format("exported")).fetchall()
+                n_rows, xor = n_rows + found[0][0], xor ^ found[0][1]
+            if connection.execute(digest.format(table)).fetchall() != [(n_rows, xor)]:
                 problems.append(f"{name} has other rows than {table}")
     return _result(problems, do=_PUBLISH_AGAIN, files=len(EXPORTED_TABLES))
 

@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from audio_assets.audio import AudioLimits, DecodedAudio, decode_mono
 from audio_assets.embeddings import SAMPLE_RATE_HZ as CLAP_RATE_HZ
 from audio_assets.embeddings import Windowing, cut_windows, to_log_mel
@@ -69,6 +72,29 @@ def track_log_mel(root: Path, limits: AudioLimits, windowing: Windowing, track: 
     audio = _decode(root, limits, track, CLAP_RATE_HZ)
     spectrograms = to_log_mel(cut_windows(audio.samples, windowing))
     return {"log_mel": spectrograms, **_decoding_columns(audio), "elapsed_s": time.monotonic() - started}
+
+
+def file_log_mel(limits: AudioLimits, windowing: Windowing, path: Path) -> npt.NDArray[np.float32]:
+    """Spectrograms of a file that need not be a track, cut as those of a track are.
+
+    Parameters
+    ----------
+    limits, windowing
+        As for `track_log_mel`.
+    path : Path
+        The file.
+
+    Returns
+    -------
+    ndarray of float32, shape (k, 1001, 64)
+        In dB.
+
+    Raises
+    ------
+    TrackFailure
+        The file cannot be decoded.
+    """
+    return to_log_mel(cut_windows(decode_mono(path, CLAP_RATE_HZ, limits).samples, windowing))
 
 
 def _decode(root: Path, limits: AudioLimits, track: Entry, rate_hz: int) -> DecodedAudio:

@@ -110,9 +110,9 @@ def nothing_pending(record: Record) -> None:
             assert not pending(record, name, batch, tracks, version)
 
 
-def rebuild(record: Record, tracks: list[Entry]) -> None:
-    normalise_corpus(record, tracks, SETTINGS)
-    index_corpus(record, SETTINGS.version, None)
+def rebuild(record: Record) -> None:
+    normalise_corpus(record, SETTINGS)
+    index_corpus(record, SETTINGS, None)
 
 
 def measures(record: Record, data: Path) -> dict[str, Callable[[], object]]:
@@ -121,7 +121,7 @@ def measures(record: Record, data: Path) -> dict[str, Callable[[], object]]:
     tracks = ledger_from_table(table)
     middle = tracks[len(tracks) // 2].song_id
     return {
-        "normalise and index": lambda: rebuild(record, tracks),
+        "normalise and index": lambda: rebuild(record),
         "publish": lambda: publish(record, data),
         "is everything current? (fingerprint)": lambda: fingerprint(record.root),
         FIRST_LOOK: lambda: nothing_pending(record),

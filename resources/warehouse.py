@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from audio_assets.library import Entry
+from audio_assets.retrieval import APPROXIMATE_FROM
 from audio_assets.warehouse import (
     EXPORTS_LINK,
     FEWEST_KEPT,
@@ -25,6 +26,7 @@ from audio_assets.warehouse import (
 )
 
 KEPT_VARIABLE = "AUDIO_ASSETS_KEPT_GENERATIONS"
+APPROXIMATE_VARIABLE = "AUDIO_ASSETS_ANN_FROM"
 
 
 class UnknownBatchError(Exception):
@@ -37,6 +39,11 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     data_dir: str = Field(description="Folder of the record, the published warehouse.duckdb and the exports.")
     kept_generations: int = Field(
         default=KEPT_GENERATIONS, ge=FEWEST_KEPT, description="Published generations to keep for a rollback."
+    )
+    approximate_from: int = Field(
+        default=APPROXIMATE_FROM,
+        ge=1,
+        description="Tracks from which on an approximate index is made as well.",
     )
 
     @property
@@ -98,5 +105,6 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
 def warehouse_from_environment(data_dir: Path) -> Warehouse:
     """Open a data folder with what the environment says about it."""
-    kept = os.environ.get(KEPT_VARIABLE)
-    return Warehouse(data_dir=str(data_dir), **({"kept_generations": int(kept)} if kept else {}))
+    variables = {"kept_generations": KEPT_VARIABLE, "approximate_from": APPROXIMATE_VARIABLE}
+    given = {field: int(value) for field, name in variables.items() if (value := os.environ.get(name))}
+    return Warehouse(data_dir=str(data_dir), **given)

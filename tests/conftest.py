@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 import huggingface_hub.constants
 import pytest
+from commands import cli
 
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 from audio_assets.demo.library import make_demo_library
@@ -60,6 +61,15 @@ def demo_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's CLAP model. Read it, never write to it."""
     return copy_demo_checkpoint(tmp_path_factory.mktemp("model") / "demo-clap")
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The demo command over an empty folder, and what it printed. Read it, never write to it."""
+    data = tmp_path_factory.mktemp("demo") / "data"
+    done = cli("demo", "--data", data)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return data, done.stdout + done.stderr
 
 
 @pytest.fixture(scope="session")

@@ -3,42 +3,18 @@
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+from commands import cli
 from conftest import Workplace
 from test_unattended import note
 from typer.testing import CliRunner
 
+from audio_assets import open_warehouse
 from audio_assets.cli import app
-from audio_assets.search import search_text
-from resources.clap_model import ClapModel
-from resources.warehouse import Warehouse
-
-
-def cli(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "audio_assets", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "160", **environment},
-        check=False,
-        timeout=300,
-    )
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """The demo command over an empty folder, and what it printed."""
-    data = tmp_path_factory.mktemp("demo") / "data"
-    done = cli("demo", "--data", data)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return data, done.stdout + done.stderr
 
 
 def test_the_demo_shows_features_beside_the_truth_checks_and_neighbours(demo: tuple[Path, str]) -> None:
@@ -88,12 +64,11 @@ def test_the_nearest_tracks_of_the_demo_are_of_the_same_instrument(demo: tuple[P
 def test_a_text_finds_the_instrument_it_names_first(demo: tuple[Path, str], text: str, family: str) -> None:
     """Through the product: index on record, text centred by the mean of texts. Four of 24 are right."""
     data, _ = demo
-    model = ClapModel(model_id=str(data / "demo-clap"), offline=True)
-    record = Warehouse(data_dir=str(data)).record
-    hits = search_text(record, model, text, 4)
+    with open_warehouse(data) as warehouse:
+        hits = warehouse.search_text(text, 4)
     with (data / "demo" / "truth.csv").open(encoding="utf-8") as file:
         families = {row["title"]: row["instrument"] for row in csv.DictReader(file)}
-    found = [families[hit.title] for hit in hits]
+    found = [families[title] for title in hits["track_name"]]
     assert found[0] == family, found
     assert found.count(family) >= 3, found
 
@@ -134,6 +109,15 @@ def test_sql_prints_tables_csv_and_json(demo: tuple[Path, str]) -> None:
     assert [row[0] for row in rows[1:]] == [row["song_id"] for row in as_json]
     assert [float(row[1]) for row in rows[1:]] == [row["tempo_bpm"] for row in as_json]
     assert as_json[0]["song_id"] in cli("sql", query, "--data", demo[0]).stdout
+
+
+def test_a_wide_table_in_a_pipe_has_a_line_for_each_row(demo: tuple[Path, str]) -> None:
+    done = cli("sql", "SELECT * FROM tracks ORDER BY song_id LIMIT 3", "--data", demo[0], COLUMNS="80")
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4
+    assert lines[0].split()[:2] == ["song_id", "track_name"]
+    assert lines[0].split()[-1] == "year"
+    assert "…" not in done.stdout
 
 
 def test_sql_cannot_change_the_published_tables(demo: tuple[Path, str]) -> None:
@@ -254,7 +238,7 @@ def test_doctor_analyses_a_chord_and_looks_for_the_model(workplace: Workplace) -
 
 def test_help_lists_every_command() -> None:
     printed = cli("--help").stdout
-    looking = ("scan", "status", "sql", "search", "ui", "doctor", "versions")
+    looking = ("scan", "status", "sql", "similar", "search", "ui", "doctor", "versions")
     for command in (*looking, "run", "retry", "backfill", "demo", "model", "rollback", "maintain"):
         assert command in printed
     assert "Exit codes" in printed

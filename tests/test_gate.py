@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
+from commands import cli
 from conftest import Workplace
 from test_automation import NOON, Site
-from test_cli import cli
 from test_unattended import note
 
 from audio_assets.features import FEATURES

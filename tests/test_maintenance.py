@@ -8,8 +8,8 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import pytest
+from commands import cli
 from conftest import Workplace
-from test_cli import cli
 from test_storage import mount, rebuild, tracks_read
 
 from audio_assets.definitions import build_defs

@@ -9,15 +9,15 @@ import huggingface_hub
 import numpy as np
 import pytest
 from clap_folders import TINY, write_checkpoint
+from commands import cli
 from conftest import Workplace
-from test_cli import cli
 from typer.testing import CliRunner, Result
 
+from audio_assets import NotPublishedError, SearchRefusedError, open_warehouse
 from audio_assets.cli import app
 from audio_assets.corpus import index_corpus, index_info, load_index
 from audio_assets.embeddings import TextTower, mean_text
 from audio_assets.retrieval import QueryError
-from audio_assets.search import SearchRefusedError, search_text
 from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
@@ -57,9 +57,16 @@ def command(*arguments: object, **environment: str) -> Result:
     return CliRunner().invoke(app, [*map(str, arguments)], env=environment)
 
 
-def search(workplace: Workplace, model: ClapModel, text: str = TEXT, k: int = 10):
-    record = Warehouse(data_dir=str(workplace.data)).record
-    return search_text(record, model, text, k)
+def search(workplace: Workplace, model: ClapModel, text: str = TEXT, k: int = 10) -> list[tuple[str, float]]:
+    """Ids and scores, best first."""
+    with open_warehouse(workplace.data) as warehouse:
+        found = warehouse.search_text(text, k, model=model)
+    return list(zip(found["song_id"], found["score"], strict=True))
+
+
+def publish(workplace: Workplace) -> None:
+    """Give readers what the record has now."""
+    Warehouse(data_dir=str(workplace.data)).publish()
 
 
 def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
@@ -74,10 +81,8 @@ def test_a_text_finds_tracks_by_the_cosine_of_both_centred_by_their_own_mean(
     cosines = index.embeddings.astype(np.float64) @ query / np.linalg.norm(query)
     expected = sorted(zip(cosines, index.track_ids.tolist(), strict=True), reverse=True)
     hits = search(finished, model)
-    assert [hit.song_id for hit in hits] == [song_id for _, song_id in expected]
-    assert [hit.score for hit in hits] == pytest.approx([cosine for cosine, _ in expected], abs=1e-6)
-    titles = dict(finished.sql("SELECT song_id, title FROM manifest"))
-    assert [hit.title for hit in hits] == [titles[hit.song_id] for hit in hits]
+    assert [song_id for song_id, _ in hits] == [song_id for _, song_id in expected]
+    assert [score for _, score in hits] == pytest.approx([cosine for cosine, _ in expected], abs=1e-6)
     assert search(finished, model, k=2) == hits[:2]
 
 
@@ -86,10 +91,9 @@ def test_a_track_that_was_removed_since_is_not_found(workplace: Workplace, model
     record = Warehouse(data_dir=str(workplace.data)).record
     table = record.read("track_manifest")
     assert table is not None
-    rows = [
-        {**row, "status": "removed"} if row["song_id"] == first.song_id else row for row in table.to_pylist()
-    ]
+    rows = [{**row, "status": "removed"} if row["song_id"] == first[0] else row for row in table.to_pylist()]
     record.write("track_manifest", table.from_pylist(rows, schema=table.schema))
+    publish(workplace)
     hits = search(workplace, model, k=5)
     assert first not in hits
     assert len(hits) == 5
@@ -135,6 +139,7 @@ def test_an_index_of_the_same_weights_under_another_configuration_is_refused(
 def test_an_index_without_a_mean_of_texts_is_refused(workplace: Workplace, model: ClapModel) -> None:
     record = Warehouse(data_dir=str(workplace.data)).record
     index_corpus(record, model.settings(), None)
+    publish(workplace)
     with pytest.raises(SearchRefusedError, match="materialise retrieval_index"):
         search(workplace, model)
 
@@ -159,10 +164,13 @@ def test_no_index_and_no_text_are_refused_before_a_model_is_loaded(
     finished: Workplace, model: ClapModel, tmp_path: Path
 ) -> None:
     model = NotToBeLoaded(model_id=model.model_id, offline=True)
-    empty = Warehouse(data_dir=str(tmp_path / "new"))
-    empty.prepare()
+    empty = Workplace(tmp_path, tmp_path / "new", model.model_id)
+    Warehouse(data_dir=str(empty.data)).prepare()
+    with pytest.raises(NotPublishedError, match="audio-assets run"):
+        search(empty, model)
+    publish(empty)
     with pytest.raises(SearchRefusedError, match="nothing is indexed"):
-        search_text(empty.record, model, TEXT, 3)
+        search(empty, model)
     with pytest.raises(SearchRefusedError, match="blank"):
         search(finished, model, "  ")
 
@@ -180,7 +188,7 @@ def test_the_command_prints_ranks_and_says_what_scores_are_not(finished: Workpla
     assert done.returncode == 0, done.stderr
     hits = search(finished, model, k=3)
     lines = done.stdout.splitlines()
-    assert [line.split()[:2] for line in lines[1:4]] == [[str(i), h.song_id] for i, h in enumerate(hits, 1)]
+    assert [line.split()[:2] for line in lines[1:4]] == [[str(i), h[0]] for i, h in enumerate(hits, 1)]
     assert "do not say how well" in lines[4]
 
 

@@ -34,7 +34,7 @@ from audio_assets.warehouse import (
     complete_batch,
     connect_live,
     export_notebook_files,
-    exported_rows,
+    exported_blocks,
     ledger_to_table,
     list_generations,
     measured_rate,
@@ -82,7 +82,8 @@ def fill(record: Record, n: int, generation: int = 0) -> list[Entry]:
 
 
 def rebuild(record: Record, n: int = 4, generation: int = 0) -> None:
-    normalise_corpus(record, fill(record, n, generation), SETTINGS)
+    fill(record, n, generation)
+    normalise_corpus(record, SETTINGS)
     index_corpus(record, SETTINGS, None)
 
 
@@ -123,7 +124,8 @@ def record(tmp_path: Path) -> Record:
 
 def test_the_normalised_table_and_the_index_switch_together(record: Record) -> None:
     rebuild(record, 3)
-    normalise_corpus(record, fill(record, 5), SETTINGS)
+    fill(record, 5)
+    normalise_corpus(record, SETTINGS)
 
     def counts() -> tuple[int, ...]:
         with connect_live(record) as live:
@@ -203,7 +205,7 @@ def test_killed_before_the_index_is_in_place_readers_keep_the_old_pair(record: R
         import audio_assets.corpus, audio_assets.warehouse.files
         module, name = sys.argv[2].rsplit(".", 1)
         record = t.Record(Path(sys.argv[1]))
-        t.normalise_corpus(record, t.entries(5), t.SETTINGS)
+        t.normalise_corpus(record, t.SETTINGS)
         setattr(sys.modules[module], name, lambda *a: os.kill(os.getpid(), signal.SIGKILL))
         audio_assets.corpus.index_corpus(record, t.SETTINGS, None)
         """,
@@ -415,9 +417,9 @@ def test_a_process_of_before_the_machine_was_started_anew_has_ended(monkeypatch:
 
 def test_drafts_that_fail_their_checks_do_not_pile_up(record: Record, tmp_path: Path) -> None:
     rebuild(record, 3)
-    tracks = fill(record, 4)
+    fill(record, 4)
     for _ in range(5):
-        normalise_corpus(record, tracks, SETTINGS)
+        normalise_corpus(record, SETTINGS)
     sweep(record, tmp_path, 3)
     assert len(list((record.root / "corpus").iterdir())) <= 4
     with connect_live(record) as live:
@@ -452,7 +454,7 @@ def test_a_journal_that_cannot_be_read_now_is_not_taken_for_an_empty_one(
 
 def exported(folder: Path) -> list[int]:
     """Rows of each of the files for notebooks."""
-    return [exported_rows(folder / name).num_rows for name in EXPORTED_TABLES]
+    return [sum(block.num_rows for block in exported_blocks(folder / name)) for name in EXPORTED_TABLES]
 
 
 def test_the_files_for_notebooks_switch_together(
@@ -606,7 +608,7 @@ def test_a_disk_that_fills_up_in_mid_publication_keeps_the_old_generation(
     assert not list(data.rglob(".tmp-*"))
     assert len(list_generations(data)) == 1
     with pytest.raises(DiskFullError, match="No space left"):
-        normalise_corpus(record, fill(record, 1000, 1), SETTINGS)
+        rebuild(record, 1000, 1)
     mount("size=40m")
     publish(record, data)
     assert tracks_read(data) in (0, 1000)

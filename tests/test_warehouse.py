@@ -28,8 +28,6 @@ from audio_assets.warehouse import (
     write_catalog,
 )
 
-SQL = sorted((Path(__file__).parents[1] / "examples" / "sql").glob("*.sql"))
-
 
 def outcome_rows(name: str, ids: list[str], **columns: object) -> pa.Table:
     rows = [{"song_id": i, "content_sha256": f"hash of {i}", **columns} for i in ids]
@@ -216,12 +214,6 @@ def finished(
     (workplace.library / "broken.mp3").write_text("no music")
     assert not workplace.run().failed_jobs
     return workplace
-
-
-@pytest.mark.parametrize("path", SQL, ids=lambda path: path.stem)
-def test_worked_queries_run(finished: Workplace, path: Path) -> None:
-    assert len(SQL) >= 10
-    assert finished.sql(path.read_text(encoding="utf-8")) is not None
 
 
 def test_similar_tracks_finds_the_track_itself_first_at_one(finished: Workplace) -> None:

@@ -139,7 +139,7 @@ def clap_embeddings_normalized(
     settings = clap_model.settings()
     made_of = inputs_digest(warehouse.record, INPUTS[NORMALIZED])
     require_proven(context.instance, warehouse.record, [EMBEDDINGS])
-    centring = normalise_corpus(warehouse.record, warehouse.live_tracks(), settings)
+    centring = normalise_corpus(warehouse.record, settings)
     if centring.left_out:
         context.log.warning(f"no direction once centred, left out: {', '.join(centring.left_out[:20])}")
     return dg.MaterializeResult(

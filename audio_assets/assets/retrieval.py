@@ -12,14 +12,16 @@ import pyarrow.compute as pc
 from audio_assets.assets.embeddings import clap_embeddings_normalized
 from audio_assets.assets.reporting import OWNERS, pictures, published_table, query, rounded, rows_table
 from audio_assets.builds import BUILT_OF, INDEX, INPUTS, NORMALIZED, inputs_digest
-from audio_assets.corpus import IndexInfo, index_corpus, vectors_of
-from audio_assets.embeddings import hubness, mean_text
+from audio_assets.corpus import IndexInfo, index_corpus, load_index
+from audio_assets.embeddings import hubness, mean_text, sample_rows
 from audio_assets.gate import require_proven, written
 from audio_assets.plots import embedding_map
+from audio_assets.retrieval import RetrievalIndex
 from resources.clap_model import ClapModel, ModelUnhealthyError
 from resources.warehouse import Warehouse
 
 _EXAMPLES = 5
+_DRAWN = 1_500
 
 
 @dg.asset(
@@ -44,24 +46,21 @@ def retrieval_index(
     """
     made_of = inputs_digest(warehouse.record, INPUTS[INDEX])
     require_proven(context.instance, warehouse.record, [NORMALIZED])
-    info = index_corpus(warehouse.record, clap_model.settings(), _text_mean(context, clap_model))
-    table = warehouse.record.read("retrieval_index")
-    assert table is not None
+    info = index_corpus(
+        warehouse.record,
+        clap_model.settings(),
+        _text_mean(context, clap_model),
+        warehouse.approximate_from,
+    )
+    stored = load_index(warehouse.record)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": table.num_rows,
+            "dagster/row_count": info.n_tracks if info else 0,
             BUILT_OF: made_of,
             **written(warehouse.record, INDEX),
             "mean_prompt_cosine": rounded(clap_model.health().mean_prompt_cosine),
             "mean_signal_cosine": rounded(clap_model.health().mean_signal_cosine),
-            **(_figures(info, table) if info else {}),
-            "nearest": _nearest(table),
-            **pictures(
-                map=(
-                    embedding_map(vectors_of(table), first_genres(warehouse, table["song_id"].to_pylist())),
-                    "The tracks in the two directions in which their embeddings differ most",
-                )
-            ),
+            **(_shown(warehouse, *stored) if stored else {}),
             "query": query(
                 warehouse.path,
                 "SELECT * FROM similar_tracks((SELECT min(song_id) FROM retrieval_index), 10)",
@@ -80,29 +79,37 @@ def _text_mean(context: dg.AssetExecutionContext, clap_model: ClapModel) -> npt.
         return None
 
 
-def _figures(info: IndexInfo, table: Any) -> dict[str, float]:
+def _shown(warehouse: Warehouse, index: RetrievalIndex, info: IndexInfo) -> dict[str, Any]:
+    """What a person may want to look at, of an index of any size from a sample."""
+    rows = sample_rows(info.n_tracks, _DRAWN)
+    drawn = embedding_map(index.embeddings[rows], first_genres(warehouse, index.track_ids[rows].tolist()))
+    description = "The tracks in the two directions in which their embeddings differ most"
+    return {
+        **_figures(index, info),
+        "nearest": _nearest(index),
+        **pictures(map=(drawn, description)),
+    }
+
+
+def _figures(index: RetrievalIndex, info: IndexInfo) -> dict[str, float]:
     """What a person may want to watch from build to build."""
-    crowding = hubness(vectors_of(table))
+    crowding = hubness(index.embeddings)
     figures = {f"hubness_{name}": value for name, value in asdict(crowding).items()} if crowding else {}
     if info.drift:
         figures |= {"mean_drift": info.drift.distance, "mean_cosine_to_last": info.drift.cosine}
     return {name: value if isinstance(value, int) else rounded(value) for name, value in figures.items()}
 
 
-def _nearest(table: pa.Table) -> dg.TableMetadataValue:
+def _nearest(index: RetrievalIndex) -> dg.TableMetadataValue:
     """A few tracks, spread over the index, and which other track is most like each."""
-    ids, vectors = table["song_id"].to_pylist(), vectors_of(table)
     names = ("song_id", "nearest", "score")
-    if len(ids) < 2:
+    if len(index.track_ids) < 2:
         return rows_table(names, [])
-    chosen = np.unique(np.linspace(0, len(ids) - 1, _EXAMPLES, dtype=np.int64))
-    scores = vectors[chosen] @ vectors.T
-    scores[np.arange(len(chosen)), chosen] = -np.inf  # itself
-    found = zip(chosen, scores.argmax(axis=1), scores.max(axis=1), strict=True)
-    return rows_table(
-        names,
-        [dict(zip(names, (ids[row], ids[other], float(score)), strict=True)) for row, other, score in found],
-    )
+    chosen = np.unique(np.linspace(0, len(index.track_ids) - 1, _EXAMPLES, dtype=np.int64))
+    ids = index.track_ids[chosen].tolist()
+    nearest, scores = index.neighbours(ids, 2)
+    found = zip(ids, nearest[:, 1].tolist(), scores[:, 1].tolist(), strict=True)
+    return rows_table(names, [dict(zip(names, row, strict=True)) for row in found])
 
 
 def first_genres(warehouse: Warehouse, song_ids: list[str]) -> list[str | None]:
@@ -110,8 +117,6 @@ def first_genres(warehouse: Warehouse, song_ids: list[str]) -> list[str | None]:
     manifest = warehouse.record.read("track_manifest")
     if manifest is None or "genre" not in manifest.column_names:
         return [None] * len(song_ids)
-    texts = (genre or "" for genre in pc.cast(manifest["genre"], pa.string()).to_pylist())
-    genres = dict(
-        zip(manifest["song_id"].to_pylist(), (text.split(",")[0].strip() for text in texts), strict=True)
-    )
-    return [genres.get(song_id) or None for song_id in song_ids]
+    rows = pc.index_in(pa.array(song_ids, pa.string()), value_set=manifest["song_id"].combine_chunks())
+    texts = pc.cast(manifest["genre"], pa.string()).take(rows).to_pylist()
+    return [(text or "").split(",")[0].strip() or None for text in texts]

@@ -8,12 +8,13 @@ import sys
 import typer
 from rich.markup import escape
 
+from audio_assets.cli.finding import search, similar
 from audio_assets.cli.machine import demo, doctor
 from audio_assets.cli.model import model_app
 from audio_assets.cli.pictures import report, show_map
 from audio_assets.cli.printing import EXIT_FAILED, err
 from audio_assets.cli.publication import maintain, rollback, versions
-from audio_assets.cli.queries import search, sql
+from audio_assets.cli.queries import SqlCommand, sql
 from audio_assets.cli.refusals import database_refusal
 from audio_assets.cli.runs import backfill, retry, run, scan
 from audio_assets.cli.server import ui
@@ -30,13 +31,14 @@ app = typer.Typer(
 )
 for command in (
     *(scan, run, retry, backfill, status),
-    *(sql, search),
+    *(similar, search),
     *(report,),
     *(versions, rollback, maintain),
     *(ui, doctor, demo),
 ):
     app.command()(command)
 app.command("map")(show_map)
+app.command(cls=SqlCommand)(sql)
 app.add_typer(model_app, name="model")
 
 

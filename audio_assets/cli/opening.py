@@ -39,7 +39,7 @@ def open_model(name: str, *, offline: bool = True) -> "ClapModel":
     """Name the model in force, as the environment sets it otherwise; nothing is loaded."""
     from resources.clap_model import ModelSettingError, clap_model_from_environment
 
-    _refuse_missing_folder(name)
+    refuse_missing_folder(name)
     try:
         return clap_model_from_environment(model_id=name, offline=offline)
     except ModelSettingError as error:
@@ -51,7 +51,7 @@ def absolute_model(name: str) -> str:
     return str(Path(name).resolve()) if Path(name).is_dir() else name
 
 
-def _refuse_missing_folder(model: str) -> None:
+def refuse_missing_folder(model: str) -> None:
     """Refuse a path that is not there: else it would be missed on the hub, after all features were made."""
     looks_like_path = model.startswith((".", "/", "~")) or model.count("/") > 1
     if looks_like_path and not Path(model).expanduser().is_dir():

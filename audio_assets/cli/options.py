@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from audio_assets.cli.printing import OutputFormat
+
 DataDir = Annotated[
     Path,
     typer.Option(
@@ -51,4 +53,5 @@ OnlyPath = Annotated[
     ),
 ]
 Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)]
+Format = Annotated[OutputFormat, typer.Option("--format", help="How rows are printed.")]
 DEFAULT_DATA = Path("data")

@@ -26,6 +26,7 @@ class OutputFormat(StrEnum):
 
 
 _SHOWN_ITEMS = 4
+_NO_WIDTH = 1_000_000
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -37,11 +38,15 @@ def fail(message: str) -> NoReturn:
 
 
 def print_rows(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Print a table."""
-    table = Table(*header, box=None, pad_edge=False, header_style="bold")
+    """Print a table; nothing is cut off, so that an id can be copied from a narrow terminal too."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in header:
+        table.add_column(name, overflow="fold")
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row))
-    out.print(table)
+    # A file or a pipe has no width: what reads it wants each row on one line.
+    console = out if out.is_terminal else Console(soft_wrap=True, width=_NO_WIDTH)
+    console.print(table)
 
 
 def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFormat) -> None:

@@ -1,46 +1,56 @@
-"""Commands that read the tables: sql and search."""
+"""Any query of the tables: sql."""
 
 import sys
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
+from typer.core import TyperCommand
 
-from audio_assets.cli.opening import existing_data, open_model, open_warehouse
-from audio_assets.cli.options import DEFAULT_DATA, DataDir, ModelName
-from audio_assets.cli.printing import OutputFormat, err, fail, out, print_result, print_rows
-from audio_assets.embeddings import DEFAULT_MODEL_ID
+from audio_assets.cli.opening import existing_data, open_warehouse
+from audio_assets.cli.options import DEFAULT_DATA, DataDir, Format
+from audio_assets.cli.printing import OutputFormat, fail, print_result
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+class SqlCommand(TyperCommand):
+    """Lists tables and macros below the options."""
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        """Write them from what describes them in the files themselves, which need not be there."""
+        from audio_assets.warehouse import MACROS, PUBLISHED, VIEWS
+
+        tables = [(name, comment) for name, (comment, _) in {**VIEWS, **PUBLISHED}.items()]
+        after_from = [(macro.signature, macro.description) for macro in MACROS if macro.is_table]
+        others = [(macro.signature, macro.description) for macro in MACROS if not macro.is_table]
+        sections = {"Tables": tables, "Macros that stand after FROM": after_from, "Macros": others}
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, f"{description}.") for name, description in rows])
 
 
 def sql(
-    query: Annotated[str, typer.Argument(help="One SQL query, or - to read it from standard input.")] = "-",
+    query: Annotated[str, typer.Argument(help="SQL, or - to read it from standard input.")] = "-",
     data: DataDir = DEFAULT_DATA,
     live: Annotated[
         bool, typer.Option("--live", help="Ask the record as it is now, not the last published generation.")
     ] = False,
-    output: Annotated[
-        OutputFormat, typer.Option("--format", help="How rows are printed.")
-    ] = OutputFormat.TABLE,
+    output: Format = OutputFormat.TABLE,
 ) -> None:
-    """Query the tables: manifest, audio_features, clap_embeddings, track_failures, batches and the rest.
+    """Query the tables with DuckDB's SQL; of several statements the last one's rows are printed.
 
-    A worked query from a file: audio-assets sql < examples/sql/01_library_overview.sql
+    Worked queries are in examples/sql: audio-assets sql < examples/sql/01_library_overview.sql
     """
     import duckdb
 
-    from audio_assets.warehouse import LINK_NAME, open_live
-
     text = sys.stdin.read() if query == "-" else query
     folder = existing_data(data)
-    published = folder / LINK_NAME
-    if not live and not published.exists():
-        fail(f"nothing is published in {folder} yet; run 'audio-assets run', or ask the record with --live")
     try:
-        with (
-            open_live(open_warehouse(data).record)
-            if live
-            else duckdb.connect(str(published.resolve()), read_only=True)
-        ) as connection:
+        with _door(folder, live) as connection:
             cursor = connection.execute(text)
             names = [column[0] for column in cursor.description or ()]
             rows = cursor.fetchall()
@@ -49,26 +59,19 @@ def sql(
     print_result(names, rows, output)
 
 
-def search(
-    text: Annotated[str, typer.Option("--text", help="What to look for, in English.")],
-    limit: Annotated[int, typer.Option("-k", help="Tracks wanted.", min=1)] = 10,
-    data: DataDir = DEFAULT_DATA,
-    clap_model: ModelName = DEFAULT_MODEL_ID,
-) -> None:
-    """Find the tracks that are nearest to a text, with the model the index was made with."""
-    from audio_assets.embeddings import ModelError
-    from audio_assets.retrieval import QueryError
-    from audio_assets.search import SearchRefusedError, search_text
+@contextmanager
+def _door(folder: Path, live: bool) -> "Iterator[duckdb.DuckDBPyConnection]":
+    """Open the tables to a person's own SQL, which may attach and read what that person may read."""
+    import duckdb
 
-    record = open_warehouse(existing_data(data)).record
-    model = open_model(clap_model)
-    try:
-        hits = search_text(record, model, text, limit)
-        concerns = model.concerns()
-    except (ModelError, QueryError, SearchRefusedError) as error:
-        fail(str(error))
-    for concern in concerns:
-        err.print(f"WARNING {escape(concern)}")
-    rows = ((rank, hit.song_id, hit.title, f"{hit.score:.3f}") for rank, hit in enumerate(hits, start=1))
-    print_rows(("rank", "song_id", "track", "score"), rows)
-    out.print("Scores rank tracks for this text. They do not say how well a track fits it.")
+    from audio_assets.warehouse import LINK_NAME, open_live
+
+    published = folder / LINK_NAME
+    if live:
+        with open_live(open_warehouse(folder).record) as connection:
+            yield connection
+    elif published.exists():
+        with duckdb.connect(str(published.resolve()), read_only=True) as connection:
+            yield connection
+    else:
+        fail(f"nothing is published in {folder} yet; run 'audio-assets run', or ask the record with --live")

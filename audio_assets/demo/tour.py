@@ -56,7 +56,8 @@ def show(console: Console, data_dir: Path, truth: Path) -> None:
             "Found by the demo model, which was trained on synthesised music like this and knows no other."
         )
         _print(console, connection.execute(_NEIGHBOURS, [_ASKED, str(truth)]))
-    console.print(f'\nAsk more: audio-assets sql --data {data_dir} "SELECT ..."')
+    console.print(f"\nAsk more: audio-assets similar {_ASKED} --data {data_dir}")
+    console.print(f'          audio-assets sql --data {data_dir} "SELECT ..."')
 
 
 def _print(console: Console, cursor: "duckdb.DuckDBPyConnection") -> None:

@@ -30,9 +30,11 @@ from audio_assets.embeddings.statistics import (
     CosineStatistics,
     Hubness,
     MeanDrift,
+    SanityMeter,
     SanityRecord,
     hubness,
     mean_drift,
+    sample_rows,
     sanity_record,
 )
 from audio_assets.embeddings.towers import TextTower
@@ -68,6 +70,7 @@ __all__ = [
     "ModelHealth",
     "ModelMissingError",
     "ModelUnusableError",
+    "SanityMeter",
     "SanityRecord",
     "TextTower",
     "TrackVectors",
@@ -82,6 +85,7 @@ __all__ = [
     "pool_windows",
     "resolve_checkpoint",
     "resolve_precision",
+    "sample_rows",
     "sanity_record",
     "to_log_mel",
 ]

@@ -8,7 +8,6 @@ from a fixed sample, of very large sets), and how far a mean has moved.
 What belongs here: measurements over a whole set. What does not: thresholds (``health`` and the checks).
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +16,8 @@ import numpy.typing as npt
 from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT
 from audio_assets.embeddings.windows import EMBEDDING_DIM
 
-# Bounds the float64 copy of a block to a quarter of a gigabyte, however large the library.
-_BLOCK_ROWS = 65_536
+# Bounds the float64 copies of a block, however large the library.
+_BLOCK_ROWS = 8_192
 
 #: Neighbours in a list whose repeated names make a hub.
 HUBNESS_K = 10
@@ -107,8 +106,51 @@ class SanityRecord:
     effective_rank: float | None
 
 
+class SanityMeter:
+    """Measures a set of embeddings in one pass over blocks of it.
+
+    Parameters
+    ----------
+    n_dims : int
+        Length of a vector.
+    """
+
+    def __init__(self, n_dims: int = EMBEDDING_DIM) -> None:
+        self._n_samples = 0
+        self._n_dims = n_dims
+        self._has_nan = self._has_inf = self._has_zero_norm = False
+        self._cosines = CosineStatistics(n_dims)
+
+    def update(self, block: npt.NDArray[np.floating]) -> None:
+        """Add vectors, shape (n, n_dims), whatever they hold; they need not be of unit length."""
+        self._n_samples += len(block)
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            self._has_nan |= bool(np.isnan(block).any())
+            self._has_inf |= bool(np.isinf(block).any())
+            block = block[finite]
+        directed = np.linalg.norm(block.astype(np.float64), axis=1) > ZERO_NORM_LIMIT
+        if not directed.all():
+            self._has_zero_norm = True
+            block = block[directed]
+        self._cosines.update(block)
+
+    def record(self) -> SanityRecord:
+        """Give what was measured, exact over all pairs of valid rows."""
+        return SanityRecord(
+            n_samples=self._n_samples,
+            n_dims=self._n_dims,
+            has_nan=self._has_nan,
+            has_inf=self._has_inf,
+            has_zero_norm=self._has_zero_norm,
+            mean_pairwise_cosine=self._cosines.mean,
+            std_pairwise_cosine=self._cosines.std,
+            effective_rank=self._cosines.effective_rank,
+        )
+
+
 def sanity_record(embeddings: npt.NDArray[np.floating]) -> SanityRecord:
-    """Measure a set of embeddings.
+    """Measure a set of embeddings that is in memory, or mapped into it.
 
     Parameters
     ----------
@@ -120,24 +162,30 @@ def sanity_record(embeddings: npt.NDArray[np.floating]) -> SanityRecord:
     SanityRecord
         Exact over all pairs of valid rows.
     """
-    n_samples, n_dims = embeddings.shape
-    cosines = CosineStatistics(n_dims)
-    has_zero_norm = False
-    for block in _blocks(embeddings):
-        finite = block[np.isfinite(block).all(axis=1)]
-        directed = np.linalg.norm(finite.astype(np.float64), axis=1) > ZERO_NORM_LIMIT
-        has_zero_norm |= not directed.all()
-        cosines.update(finite[directed])
-    return SanityRecord(
-        n_samples=n_samples,
-        n_dims=n_dims,
-        has_nan=bool(np.isnan(embeddings).any()),
-        has_inf=bool(np.isinf(embeddings).any()),
-        has_zero_norm=bool(has_zero_norm),
-        mean_pairwise_cosine=cosines.mean,
-        std_pairwise_cosine=cosines.std,
-        effective_rank=cosines.effective_rank,
-    )
+    meter = SanityMeter(embeddings.shape[1])
+    for start in range(0, len(embeddings), _BLOCK_ROWS):
+        meter.update(embeddings[start : start + _BLOCK_ROWS])
+    return meter.record()
+
+
+def sample_rows(n_rows: int, most: int) -> npt.NDArray[np.int64]:
+    """Choose rows of a large set to look at.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows there are.
+    most : int
+        Rows to look at.
+
+    Returns
+    -------
+    np.ndarray, shape (at most `most`,), int64
+        All of a small set; else some, in order and always the same.
+    """
+    if n_rows <= most:
+        return np.arange(n_rows)
+    return np.sort(np.random.default_rng(0).choice(n_rows, most, replace=False))
 
 
 @dataclass(frozen=True)
@@ -183,7 +231,7 @@ def hubness(unit: npt.NDArray[np.float32]) -> Hubness | None:
     """
     if len(unit) < 2 * HUBNESS_K:
         return None
-    rows = _fixed_sample(unit)
+    rows = unit[sample_rows(len(unit), _HUBNESS_ROWS)]
     occurrences = np.zeros(len(rows), dtype=np.int64)
     for start in range(0, len(rows), _SIMILARITY_BLOCK):
         block = rows[start : start + _SIMILARITY_BLOCK] @ rows.T
@@ -195,13 +243,6 @@ def hubness(unit: npt.NDArray[np.float32]) -> Hubness | None:
     std = float(np.sqrt(np.mean(deviation.astype(np.float64) ** 2)))
     skewness = float(np.mean(deviation.astype(np.float64) ** 3)) / std**3 if std else 0.0
     return Hubness(len(rows), skewness, int(occurrences.max()), float(np.mean(occurrences == 0)))
-
-
-def _fixed_sample(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if len(rows) <= _HUBNESS_ROWS:
-        return rows
-    chosen = np.random.default_rng(0).choice(len(rows), _HUBNESS_ROWS, replace=False)
-    return rows[np.sort(chosen)]
 
 
 @dataclass(frozen=True)
@@ -239,8 +280,3 @@ def mean_drift(before: npt.NDArray[np.floating], after: npt.NDArray[np.floating]
     spread = np.sqrt(max(1e-12, float(1 - new @ new)))
     cosine = old @ new / (np.linalg.norm(old) * np.linalg.norm(new))
     return MeanDrift(float(np.linalg.norm(new - old) / spread), float(cosine))
-
-
-def _blocks(rows: npt.NDArray[np.floating]) -> Iterator[npt.NDArray[np.floating]]:
-    for start in range(0, len(rows), _BLOCK_ROWS):
-        yield rows[start : start + _BLOCK_ROWS]

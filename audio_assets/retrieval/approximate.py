@@ -24,6 +24,8 @@ from audio_assets.retrieval import exact
 
 Vectors = npt.NDArray[np.float32]
 
+#: Rows from which on an approximate index is worth its making: the exact search takes some 30 ms by then.
+APPROXIMATE_FROM = 200_000
 #: Share of the true ten nearest that is found; half of what 0.99 allows to be missed is kept as a margin.
 TARGET_RECALL = 0.995
 _K = 10
@@ -90,7 +92,7 @@ class ApproximateIndex:
         import faiss
 
         faiss.omp_set_num_threads(threads)
-        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP | faiss.IO_FLAG_READ_ONLY))
+        return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
 
     def save(self, path: Path) -> None:
         """Write the index to a file."""

@@ -146,6 +146,8 @@ class RetrievalIndex:
             raise QueryError(f"{k} neighbours were asked for: at least one")
         n_allowed = len(self.track_ids) if among is None else int(np.count_nonzero(among))
         k = min(k, n_allowed)
+        if k == 0:
+            return np.empty((len(queries), 0), np.int64), np.empty((len(queries), 0), np.float32)
         quick = self.approximate and self.approximate.nearest(self.embeddings, queries, k, among)
         return quick or exact.nearest(self.embeddings, queries, k, among)
 

@@ -12,13 +12,13 @@ from audio_assets.warehouse.batch import (
     pending,
 )
 from audio_assets.warehouse.currency import fingerprint
-from audio_assets.warehouse.doors import connect_live, open_live, write_catalog
+from audio_assets.warehouse.doors import connect_live, connect_published, open_live, write_catalog
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
     EXPORTS_LINK,
     export_notebook_files,
-    exported_rows,
+    exported_blocks,
 )
 from audio_assets.warehouse.files import DiskFullError, ReadOnlyFolderError, StorageError, atomic_path
 from audio_assets.warehouse.generations import (
@@ -35,6 +35,7 @@ from audio_assets.warehouse.generations import (
 )
 from audio_assets.warehouse.layout import identity
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
+from audio_assets.warehouse.matrix import map_matrix, write_matrix
 from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
@@ -80,8 +81,9 @@ __all__ = [
     "atomic_path",
     "complete_batch",
     "connect_live",
+    "connect_published",
     "export_notebook_files",
-    "exported_rows",
+    "exported_blocks",
     "fingerprint",
     "identity",
     "is_alive",
@@ -89,6 +91,7 @@ __all__ = [
     "ledger_from_table",
     "ledger_to_table",
     "list_generations",
+    "map_matrix",
     "measured_rate",
     "newest_generation",
     "open_live",
@@ -101,4 +104,5 @@ __all__ = [
     "sweep",
     "sweep_strays",
     "write_catalog",
+    "write_matrix",
 ]

@@ -21,6 +21,8 @@ from audio_assets.warehouse.schemas import FEATURE_COLUMNS, MACROS, VIEWS
 if TYPE_CHECKING:
     import duckdb
 
+_MEMORY = "512MB"
+
 
 def sql_literal(text: str) -> str:
     """Quote text as a SQL string, for the few statements that take no bound parameter."""
@@ -89,6 +91,12 @@ def connect_live(record: Record) -> "duckdb.DuckDBPyConnection":
     return connection
 
 
+def bound_memory(connection: "duckdb.DuckDBPyConnection", spill: Path) -> None:
+    """Let a connection keep what does not fit into half a gigabyte in a folder, made where missing."""
+    connection.execute(f"SET memory_limit = {sql_literal(_MEMORY)}")
+    connection.execute(f"SET temp_directory = {sql_literal(str(spill))}")
+
+
 @contextmanager
 def open_live(record: Record) -> "Iterator[duckdb.DuckDBPyConnection]":
     """Connect to the record as it is at this moment, whatever is written meanwhile.
@@ -115,6 +123,34 @@ def open_live(record: Record) -> "Iterator[duckdb.DuckDBPyConnection]":
                 raise
             still = record  # a folder that takes no link takes no new batch either
         yield stack.enter_context(connect_live(still))
+
+
+def connect_published(path: Path) -> "duckdb.DuckDBPyConnection":
+    """Connect to a published generation so that nothing else can be read, and nothing be written.
+
+    It is attached to a database in memory, as settings of a connection to the file itself would hold for all
+    connections that this process has to it.
+
+    Parameters
+    ----------
+    path : Path
+        File of the generation.
+
+    Returns
+    -------
+    duckdb.DuckDBPyConnection
+        Its default database is the generation. It opens no other file, loads no extension and spills nothing
+        to disk, and no statement can lift that.
+    """
+    import duckdb
+
+    connection = duckdb.connect(":memory:")
+    connection.execute(f"ATTACH {sql_literal(str(path))} AS warehouse (READ_ONLY)")
+    connection.execute("USE warehouse")
+    connection.execute("SET temp_directory = ''")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+    return connection
 
 
 def _read(name: str) -> str:

@@ -5,6 +5,7 @@
 
 import glob
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,9 @@ import pyarrow as pa
 from filelock import FileLock
 
 from audio_assets.embeddings import EMBEDDING_DIM
-from audio_assets.warehouse.doors import connect_live, sql_literal
+from audio_assets.warehouse.doors import bound_memory, connect_live, sql_literal
 from audio_assets.warehouse.files import atomic_path, explained, switch_link, temporary_path
+from audio_assets.warehouse.npz import read_npz, write_npz
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import EMBEDDING, FEATURE_COLUMNS, SONG_ID
 
@@ -35,6 +37,8 @@ EXPORTED_TABLES = {
     NORMALIZED_NPZ: "clap_embeddings_normalized",
     INDEX_NPZ: "retrieval_index",
 }
+
+_ROWS_AT_ONCE = 4_096
 
 _VECTOR_COLUMNS = (SONG_ID, EMBEDDING)
 EXPORTED_COLUMNS = {
@@ -82,15 +86,18 @@ def export_notebook_files(record: Record, data_dir: Path) -> dict[str, int]:
 
 
 def _write_files(record: Record, folder: Path) -> dict[str, int]:
+    spill = folder / "spill"
+    spill.mkdir(parents=True)
     with record.snapshot() as still, connect_live(still) as connection:
+        bound_memory(connection, spill)
         _order_by_manifest(connection, still)
         rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV)}
         for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ):
-            ids, vectors = _vectors(connection, EXPORTED_TABLES[name])
-            rows[name] = _write_npz(folder / name, track_ids=ids, embeddings=vectors)
-        ids, vectors = _vectors(connection, EXPORTED_TABLES[INDEX_NPZ])
-        mean = _index_mean(connection)
-        rows[INDEX_NPZ] = _write_npz(folder / INDEX_NPZ, track_ids=ids, embeddings=vectors, mean=mean)
+            rows[name] = _write_vectors(connection, EXPORTED_TABLES[name], folder / name)
+        rows[INDEX_NPZ] = _write_vectors(
+            connection, EXPORTED_TABLES[INDEX_NPZ], folder / INDEX_NPZ, mean=_index_mean(connection)
+        )
+    shutil.rmtree(spill)
     return rows
 
 
@@ -109,24 +116,27 @@ def _drop_old(data_dir: Path) -> None:
         shutil.rmtree(folder)
 
 
-def exported_rows(path: Path) -> pa.Table:
-    """Read an exported file back, as a notebook would, with rows in the order of ids."""
-    if path.suffix == ".csv":
+def exported_blocks(path: Path) -> Iterator[pa.Table]:
+    """Read an exported file back block by block, with the columns of `EXPORTED_COLUMNS`."""
+    is_csv = path.suffix == ".csv"
+    columns = EXPORTED_COLUMNS[FEATURES_CSV] if is_csv else _VECTOR_COLUMNS
+    schema = pa.schema([(column.name, column.type) for column in columns])
+    if is_csv:
         import pandas as pd
 
-        frame = pd.read_csv(path, dtype={"song_id": str})
-        schema = pa.schema([(column.name, column.type) for column in EXPORTED_COLUMNS[path.name]])
-        return pa.Table.from_pandas(frame, schema=schema, preserve_index=False).sort_by("song_id")
-    with np.load(path, allow_pickle=False) as file:
-        flat = pa.array(file["embeddings"].ravel(), pa.float32())
-        vectors = pa.FixedSizeListArray.from_arrays(flat, EMBEDDING_DIM)
-        return pa.table({"song_id": pa.array(file["track_ids"]), "embedding": vectors}).sort_by("song_id")
+        for frame in pd.read_csv(path, dtype={"song_id": str}, chunksize=_ROWS_AT_ONCE):
+            yield pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+        return
+    for track_ids, vectors in read_npz(path):
+        flat = pa.array(vectors.ravel(), pa.float32())
+        arrays = [pa.array(track_ids), pa.FixedSizeListArray.from_arrays(flat, EMBEDDING_DIM)]
+        yield pa.table(arrays, schema=schema)
 
 
 def _index_mean(connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float32]:
     """Mean stored with the index; of no length where there is no index yet."""
-    row = connection.execute("SELECT mean FROM retrieval_index_info").fetchone()
-    return np.asarray(row[0] if row else (), dtype=np.float32)
+    rows = connection.execute("SELECT mean FROM retrieval_index_info").fetchall()
+    return np.asarray(rows[0][0] if rows else (), dtype=np.float32)
 
 
 def _order_by_manifest(connection: "duckdb.DuckDBPyConnection", record: Record) -> None:
@@ -149,18 +159,11 @@ def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path) -> int:
     return int(row[0])
 
 
-def _vectors(
-    connection: "duckdb.DuckDBPyConnection", table: str
-) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.float32]]:
-    arrow = connection.sql(
-        f"SELECT song_id, embedding FROM {table} JOIN manifest_order USING (song_id) ORDER BY position"  # noqa: S608
-    ).to_arrow_table()
-    ids = np.array(arrow["song_id"].to_pylist(), dtype=np.str_)
-    flat = arrow["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return ids, flat.astype(np.float32, copy=False).reshape(len(ids), EMBEDDING_DIM)
-
-
-def _write_npz(path: Path, **arrays: npt.NDArray[np.generic]) -> int:
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    return len(arrays["track_ids"])
+def _write_vectors(
+    connection: "duckdb.DuckDBPyConnection", table: str, path: Path, **others: npt.NDArray[np.generic]
+) -> int:
+    ordered = f"FROM {table} JOIN manifest_order USING (song_id) ORDER BY position"
+    ids = connection.sql(f"SELECT song_id {ordered}").to_arrow_table()["song_id"].to_pylist()
+    reader = connection.sql(f"SELECT embedding {ordered}").to_arrow_reader(_ROWS_AT_ONCE)
+    blocks = (block["embedding"].flatten().to_numpy(zero_copy_only=False) for block in reader)
+    return write_npz(path, np.array(ids, dtype=np.str_), blocks, EMBEDDING_DIM, **others)

@@ -16,9 +16,9 @@ from pathlib import Path
 from audio_assets.warehouse.owner import is_abandoned, owner_tag
 
 TEMPORARY_PREFIX = ".tmp-"
-#: DuckDB writes a log beside a file that it makes.
+#: DuckDB writes a log beside a file that it makes, and spills what does not fit into memory.
 _TEMPORARY = re.compile(
-    rf"{re.escape(TEMPORARY_PREFIX)}(?P<owner>[0-9a-f]{{8}}-\d+-.+)-[0-9a-f]{{32}}(\.wal)?"
+    rf"{re.escape(TEMPORARY_PREFIX)}(?P<owner>[0-9a-f]{{8}}-\d+-.+)-[0-9a-f]{{32}}(\.wal|\.spill)?"
 )
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})

@@ -10,7 +10,12 @@ CORPUS = "corpus"
 DRAFTED = "clap_embeddings_normalized"
 IN_FORCE = "retrieval_index"
 
+#: Files of a version beside its tables: the vectors to search, and an approximate index of many of them.
+MATRIX = "vectors.npy"
+APPROXIMATE = "approximate.faiss"
+
 _SUFFIX = ".parquet"
+_BESIDE = {DRAFTED: (MATRIX,), IN_FORCE: (MATRIX, APPROXIMATE), "*": (MATRIX, APPROXIMATE)}
 
 
 def identity(path: Path) -> list[int]:
@@ -74,4 +79,7 @@ def _outside_corpus(root: Path, table: str) -> Iterator[Path]:
 
 
 def _of_version(root: Path, version: str | None, table: str) -> Iterator[Path]:
-    return (root / CORPUS / version).glob(f"{table}{_SUFFIX}") if version else iter(())
+    if version:
+        folder = root / CORPUS / version
+        yield from folder.glob(f"{table}{_SUFFIX}")
+        yield from (path for name in _BESIDE[table] if (path := folder / name).exists())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from audio_assets.features import FEATURES, Feature
-from audio_assets.warehouse.doors import connect_live, macros_sql, sql_literal
+from audio_assets.warehouse.doors import bound_memory, connect_live, macros_sql, sql_literal
 from audio_assets.warehouse.files import disk_full, explained, sync, temporary_path
 from audio_assets.warehouse.generations import (
     KEPT_GENERATIONS,
@@ -115,7 +115,7 @@ def _build(record: Record, path: Path) -> dict[str, int]:
 
     connection = connect_live(record)
     try:
-        connection.execute(f"SET temp_directory = {sql_literal(str(_spill_of(path)))}")
+        bound_memory(connection, _spill_of(path))
         # The storage version lets DuckDB command lines older than the library read the file.
         connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
         for view in _READ_ONCE:

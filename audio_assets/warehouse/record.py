@@ -10,7 +10,7 @@ version, that is in force once its index, written last, is there: one rename swi
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
@@ -22,7 +22,15 @@ import pyarrow.parquet as pq
 
 from audio_assets.warehouse.currency import fingerprint
 from audio_assets.warehouse.files import atomic_path, explained, is_written_to, temporary_path
-from audio_assets.warehouse.layout import CORPUS, DRAFTED, IN_FORCE, corpus_version, corpus_versions
+from audio_assets.warehouse.layout import (
+    APPROXIMATE,
+    CORPUS,
+    DRAFTED,
+    IN_FORCE,
+    MATRIX,
+    corpus_version,
+    corpus_versions,
+)
 from audio_assets.warehouse.schemas import RECORD, arrow_schema
 
 _BATCH_KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -30,6 +38,8 @@ _BATCHED = ("audio_features", "clap_embeddings")
 _VERSIONED = (DRAFTED, IN_FORCE)
 _VERSION = re.compile(r"[0-9]{6,}")
 _NO_VERSION = "000000"
+#: Bounds what is held of a table that is read or written block by block: 8 MB of vectors.
+_BLOCK_ROWS = 4_096
 
 #: The one in force, and the one that a session or a snapshot may just be reading.
 KEPT_VERSIONS = 2
@@ -88,6 +98,14 @@ class Record:
             )
         return self.root / name / f"batch={batch}" / "part.parquet"
 
+    def matrix_path(self, version: str) -> Path:
+        """Path of the vectors of a version, one row for each of its index."""
+        return self.root / CORPUS / version / MATRIX
+
+    def approximate_path(self, version: str) -> Path:
+        """Path of the approximate index of a version, which only a large one has."""
+        return self.root / CORPUS / version / APPROXIMATE
+
     def write(
         self,
         name: str,
@@ -120,31 +138,85 @@ class Record:
         StorageError
             The disk is full, or the folder cannot be written to; the former file is still in place.
         """
-        expected = arrow_schema(name)
-        got = table.select([n for n in expected.names if n in table.column_names]).schema.remove_metadata()
-        exact = name == "track_manifest" or table.num_columns == len(expected)
-        if not (got.equals(expected) and exact):
-            raise RecordError(
-                f"rows for {name} have schema\n{table.schema}\nbut the record holds\n{expected}"
-            )
+        _require_schema(name, table.schema)
         path = self.path(name, batch, version=version)
         with atomic_path(path) as temporary:
             pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
         return path
 
-    def read(self, name: str, batch: str | None = None, *, version: str | None = None) -> pa.Table | None:
+    def write_blocks(
+        self, name: str, blocks: Iterable[pa.Table], *, version: str, metadata: dict[str, str]
+    ) -> Path:
+        """Write a version of a table whole, block by block; the arguments are those of `write`.
+
+        Vectors hardly shrink, so nothing is compressed: it is written as fast as the disk takes it.
+        """
+        path = self.path(name, version=version)
+        schema = arrow_schema(name).with_metadata(metadata)
+        with (
+            atomic_path(path) as temporary,
+            pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=False) as writer,
+        ):
+            for block in blocks:
+                _require_schema(name, block.schema)
+                writer.write_table(block.replace_schema_metadata(metadata))
+        return path
+
+    def read(
+        self,
+        name: str,
+        batch: str | None = None,
+        *,
+        version: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pa.Table | None:
         """Rows of a table or batch with the metadata they were written with; None where never written."""
         path = self.path(name, batch, version=version)
+        wanted = None if columns is None else list(columns)
         # A batch is small: one thread reads it in half the CPU time that several take.
-        return pq.ParquetFile(path).read(use_threads=batch is None) if path.exists() else None
+        return pq.ParquetFile(path).read(wanted, use_threads=batch is None) if path.exists() else None
+
+    def read_blocks(
+        self, name: str, columns: Sequence[str], *, version: str | None = None
+    ) -> Iterator[pa.Table]:
+        """Read some columns of a table without batches, block by block; nothing where never written."""
+        path = self.path(name, version=version)
+        if path.exists():
+            for batch in pq.ParquetFile(path).iter_batches(_BLOCK_ROWS, columns=list(columns)):
+                yield pa.Table.from_batches([batch])
+
+    def metadata(self, name: str, *, version: str | None = None) -> dict[str, str]:
+        """Read what a table without batches was written with; empty where it was never written."""
+        path = self.path(name, version=version)
+        kept = pq.read_schema(path).metadata if path.exists() else None
+        return {key.decode(): value.decode() for key, value in (kept or {}).items()}
+
+    def n_rows(self, name: str, *, version: str | None = None) -> int:
+        """Count the rows of a table without batches; 0 where it was never written."""
+        path = self.path(name, version=version)
+        return int(pq.read_metadata(path).num_rows) if path.exists() else 0
 
     def read_all(self, name: str, columns: Sequence[str]) -> pa.Table:
         """Read some columns of all batches, batch after batch; far cheaper than one `read` for each."""
+        return self._dataset(name).to_table(columns=list(columns))
+
+    def read_all_blocks(self, name: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Read as `read_all` does, in the same order, but block by block."""
+        waiting: list[pa.RecordBatch] = []
+        batches = self._dataset(name).to_batches(
+            columns=list(columns), batch_size=_BLOCK_ROWS, batch_readahead=2, fragment_readahead=2
+        )
+        for batch in batches:
+            waiting.append(batch)
+            if sum(map(len, waiting)) >= _BLOCK_ROWS:
+                yield pa.Table.from_batches(waiting)
+                waiting = []
+        if waiting:
+            yield pa.Table.from_batches(waiting)
+
+    def _dataset(self, name: str) -> ds.Dataset:
         paths = [str(self.path(name, batch)) for batch in self.batches(name)]
-        schema = arrow_schema(name)
-        if not paths:
-            return schema.empty_table().select(columns)
-        return ds.dataset(paths, schema=schema, format="parquet").to_table(columns=list(columns))
+        return ds.dataset(paths, schema=arrow_schema(name), format="parquet")
 
     def batches(self, name: str) -> list[str]:
         """Keys of the batches that a table has, sorted."""
@@ -219,8 +291,9 @@ class Record:
         self.initialise()
         folder = temporary_path(self.root.parent)
         try:
-            while not self._link_into(folder):
-                shutil.rmtree(folder)
+            with explained(self.root):
+                while not self._link_into(folder):
+                    shutil.rmtree(folder)
             yield Record(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -233,6 +306,14 @@ class Record:
             with suppress(FileNotFoundError):
                 os.link(self.root / name, folder / name)
         return fingerprint(self.root) == before == fingerprint(folder)
+
+
+def _require_schema(name: str, schema: pa.Schema) -> None:
+    expected = arrow_schema(name)
+    got = pa.schema([schema.field(n) for n in expected.names if n in schema.names])
+    exact = name == "track_manifest" or len(schema) == len(expected)
+    if not (got.equals(expected) and exact):
+        raise RecordError(f"rows for {name} have schema\n{schema}\nbut the record holds\n{expected}")
 
 
 def _write_empty(name: str, path: Path) -> None:
