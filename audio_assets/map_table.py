@@ -143,19 +143,14 @@ def _current(path: Path) -> pa.Table | None:
 def _neighbors(index: RetrievalIndex, ids: list[str]) -> pa.StructArray:
     """For each track the rows of its nearest, and how far they are; ids are sorted."""
     sorted_ids = np.array(ids, dtype=np.str_)
-    rows, is_shown = index.rows_of(ids), np.isin(index.track_ids, sorted_ids)
-    centred = np.zeros(index.mean.shape, np.float32)  # stored vectors are so already
+    is_shown = np.isin(index.track_ids, sorted_ids)
     n_listed = min(N_LISTED, max(0, len(ids) - 1))
     others, distances = np.empty((len(ids), n_listed), np.int64), np.empty((len(ids), n_listed), np.float32)
     for start in range(0, len(ids), _QUERY_BLOCK):
         block = slice(start, start + _QUERY_BLOCK)
-        found, scores = index.search(
-            index.embeddings[rows[block]], n_listed + 1, mean=centred, among=is_shown
-        )
-        # Oneself goes last and off; among copies one may not have been found at all.
-        order = np.argsort(found == sorted_ids[block, None], axis=1, kind="stable")[:, :n_listed]
-        others[block] = np.searchsorted(sorted_ids, np.take_along_axis(found, order, axis=1))
-        distances[block] = 1 - np.take_along_axis(scores, order, axis=1)
+        found, scores = index.neighbours(ids[block], n_listed + 1, among=is_shown)
+        others[block] = np.searchsorted(sorted_ids, found[:, 1:])  # without oneself, who is first
+        distances[block] = 1 - scores[:, 1:]
     return pa.StructArray.from_arrays([_lists(others), _lists(distances)], ["ids", "distances"])
 
 
