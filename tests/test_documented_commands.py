@@ -1,7 +1,7 @@
 """Every command and query that the README and the docs show, run as they stand there.
 
 Commands run in bash, in a folder that has what the reader has by then: ``./data`` of the demo, ``examples``,
-and ``~/Music``. Only the placeholders below are filled in.
+``~/Music`` and some ``song.mp3``. Only the placeholders below are filled in.
 """
 
 import os
@@ -87,6 +87,9 @@ def reader(tmp_path: Path, demo: tuple[Path, str], tracks: dict[str, Path]) -> R
     music.mkdir(parents=True)
     for path in list(tracks.values())[:2]:
         shutil.copyfile(path, music / path.name)
+    shutil.copyfile(
+        next(path for name, path in tracks.items() if name.endswith(".mp3")), tmp_path / "song.mp3"
+    )
     program = tmp_path / "bin" / "audio-assets"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m audio_assets "$@"\n')
