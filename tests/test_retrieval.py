@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_storage import SETTINGS, rebuild
+from test_storage import BATCH, SETTINGS, fill, rebuild
 
-from audio_assets.corpus import index_corpus, load_index
+from audio_assets.corpus import index_corpus, load_index, normalise_corpus, vectors_of
+from audio_assets.embeddings import sanity_record
 from audio_assets.retrieval import ApproximateIndex, QueryError, RetrievalIndex, UnknownTrackError, exact
 from audio_assets.warehouse import Record, RecordError, fingerprint
 
@@ -192,6 +193,29 @@ def test_vectors_are_mapped_in_the_order_of_the_ids_and_without_their_file_read_
     read = opened(record)
     assert read.track_ids.tolist() == mapped.track_ids.tolist() == [f"t{i:04d}" for i in range(40)]
     assert np.array_equal(read.embeddings, mapped.embeddings)
+
+
+def test_vectors_are_the_same_in_blocks_of_any_size(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In manifest order, while batches hold them in another."""
+    fill(record, 90)
+    whole = record.read("clap_embeddings", BATCH)
+    shuffled = whole.take(np.random.default_rng(0).permutation(90))
+    for number in range(3):
+        part = shuffled.slice(30 * number, 30)
+        record.write("clap_embeddings", part, batch=f"batch-{number + 1:06d}")
+    raw = np.array(whole["embedding"].to_pylist())
+    expected = unit(raw - raw.mean(axis=0))
+    for n_bytes, n_rows in ((1, 7), (2**23, 4_096)):
+        monkeypatch.setattr("audio_assets.warehouse.record._BLOCK_BYTES", n_bytes)
+        monkeypatch.setattr("audio_assets.corpus.centring._BLOCK_ROWS", n_rows)
+        done = normalise_corpus(record, SETTINGS)
+        index_corpus(record, SETTINGS, None)
+        index, state = opened(record), sanity_record(expected)
+        assert index.track_ids.tolist() == [f"t{i:04d}" for i in range(90)]
+        assert index.embeddings == pytest.approx(expected, abs=1e-6)
+        assert np.array_equal(vectors_of(record.read("retrieval_index")), index.embeddings)
+        assert done.before.n_samples == done.after.n_samples == 90
+        assert done.after.std_pairwise_cosine == pytest.approx(state.std_pairwise_cosine, abs=1e-6)
 
 
 def test_a_track_without_direction_is_in_neither_file(record: Record) -> None:
