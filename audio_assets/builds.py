@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audio_assets.warehouse import EXPORTED_TABLES, LINK_NAME, Record, fingerprint
+from audio_assets.warehouse import EXPORTED_TABLES, LINK_NAME, Record, definitions_digest, fingerprint
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -43,8 +43,12 @@ INPUTS = {NORMALIZED: (MANIFEST, EMBEDDINGS), INDEX: (NORMALIZED,)}
 
 
 def inputs_digest(record: Record, tables: Sequence[str] = _ALL) -> str:
-    """Digest of which files some tables consist of now; to be taken before anything is read."""
-    facts = json.dumps(fingerprint(record.root, tables), sort_keys=True)
+    """Digest of which files some tables consist of now; to be taken before anything is read.
+
+    For publication also of the statements that define what is published: after an upgrade it is due.
+    """
+    definitions = definitions_digest() if tuple(tables) == _ALL else None
+    facts = json.dumps([fingerprint(record.root, tables), definitions], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

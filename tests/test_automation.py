@@ -30,6 +30,7 @@ from audio_assets.environment import SettingError
 from audio_assets.library import list_library
 from audio_assets.outstanding import Outstanding, Work, outstanding, outstanding_as_recorded
 from audio_assets.pipeline import open_instance
+from audio_assets.warehouse import doors
 from audio_assets.warehouse import BatchSummary, complete_batch
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -376,6 +377,9 @@ def test_what_somebody_removed_or_spoilt_is_noticed_and_made_again(site: Site) -
     assert due(site.instance, site.warehouse) == ["warehouse_tables"]
     assert site.workplace.run().succeeded
     assert due(site.instance, site.warehouse) == []
+    with pytest.MonkeyPatch.context() as upgraded:
+        upgraded.setattr(doors, "macros_sql", lambda: "CREATE MACRO of_the_next_version() AS 1;")
+        assert due(site.instance, site.warehouse) == ["warehouse_tables", "notebook_exports"]
 
     verify = site.defs.resolve_job_def("verify_tables")
     assert verify.execute_in_process(instance=site.instance).success

@@ -12,7 +12,13 @@ from audio_assets.warehouse.batch import (
     pending,
 )
 from audio_assets.warehouse.currency import fingerprint
-from audio_assets.warehouse.doors import connect_live, connect_published, open_live, write_catalog
+from audio_assets.warehouse.doors import (
+    connect_live,
+    connect_published,
+    definitions_digest,
+    open_live,
+    write_catalog,
+)
 from audio_assets.warehouse.exports import (
     EXPORTED_COLUMNS,
     EXPORTED_TABLES,
@@ -82,6 +88,7 @@ __all__ = [
     "complete_batch",
     "connect_live",
     "connect_published",
+    "definitions_digest",
     "export_notebook_files",
     "exported_blocks",
     "fingerprint",

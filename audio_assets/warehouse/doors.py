@@ -6,6 +6,7 @@ down as native tables.
 """
 
 import glob
+import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import resources
@@ -52,6 +53,12 @@ def _comments() -> Iterator[str]:
         yield f"COMMENT ON VIEW {view} IS {sql_literal(comment)};"
         for column in columns:
             yield f"COMMENT ON COLUMN {view}.{column.name} IS {sql_literal(column.comment)};"
+
+
+def definitions_digest() -> str:
+    """Digest of the statements that define tables and macros, wherever the record lies."""
+    statements = views_sql(Record(Path("/record"))) + macros_sql()
+    return hashlib.sha256(statements.encode()).hexdigest()[:16]
 
 
 def write_catalog(record: Record, path: Path) -> None:
