@@ -1,7 +1,7 @@
 """What centring, indexing, publishing and exporting cost at a million tracks: time, and the memory they hold.
 
 Synthetic vectors shaped like CLAP's in real Parquet files, batches of 256 tracks; every step in a process of
-its own. Writes the table of docs/storage.md. A million tracks need 25 GB below the folder.
+its own. Prints the table that docs/storage.md tells of; a million tracks need 25 GB.
 
     python benchmarks/normalisation.py [--tracks 100000 1000000] [--folder FOLDER]
 """
@@ -29,8 +29,6 @@ from audio_assets.features import EXTRACTOR_VERSION, FEATURES
 from audio_assets.warehouse import Record, arrow_schema, export_notebook_files, publish
 from audio_assets.warehouse.sweep import size_of
 
-DOCS = Path(__file__).parents[1] / "docs" / "storage.md"
-BEGIN, END = "<!-- written by benchmarks/normalisation.py -->", "<!-- end of normalisation -->"
 SETTINGS = EmbeddingSettings("model", "revision", "weights", "config", Windowing(6), "float32")
 BATCH = 256
 NEVER = 10**9
@@ -180,11 +178,7 @@ def main() -> None:
     if arguments.step:
         measure_step(arguments.step, arguments.folder)
         return
-    written = table({n: measure(arguments.folder, n) for n in arguments.tracks})
-    print(written)
-    text = DOCS.read_text(encoding="utf-8")
-    head, tail = text.partition(BEGIN)[0], text.partition(END)[2]
-    DOCS.write_text(f"{head}{BEGIN}\n\n{written}\n\n{END}{tail}", encoding="utf-8")
+    print(table({n: measure(arguments.folder, n) for n in arguments.tracks}))
 
 
 if __name__ == "__main__":
