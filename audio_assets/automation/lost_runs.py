@@ -23,6 +23,7 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_BEING_LAUNCHED = (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING)
 _CONNECT_TIMEOUT_S = 5.0
 _LAUNCHED_WITHIN_S = 600.0
 
@@ -57,10 +58,12 @@ def end_lost_runs(instance: dg.DagsterInstance) -> list[str]:
 def _is_lost(instance: dg.DagsterInstance, record: dg.RunRecord, now_s: float) -> bool:
     """Whether a run's process is gone, or the daemon was before it had launched the run it made."""
     run = record.dagster_run
-    never_begun = run.status == dg.DagsterRunStatus.NOT_STARTED and PROCESS_TAG not in run.tags
-    # A run is launched milliseconds after it was made: too short for a clock to jump in between.
+    if run.status not in _BEING_LAUNCHED or PROCESS_TAG in run.tags:
+        return not has_process(instance, run)
+    # Until it is launched, a retry has the tags of the run before, whose server may be gone. A launch takes
+    # seconds at most: too short for a clock to jump in between.
     is_old = abs(now_s - record.update_timestamp.timestamp()) > _LAUNCHED_WITHIN_S
-    return (never_begun and is_old) or not has_process(instance, run)
+    return is_old and (run.status == dg.DagsterRunStatus.NOT_STARTED or not has_process(instance, run))
 
 
 def this_process() -> dict[str, str]:
