@@ -40,7 +40,7 @@ def publish_collection(data: Path, n: int, **constant: float) -> Warehouse:
     for name, made in (("audio_features", features), ("clap_embeddings", vectors)):
         table = pa.Table.from_pylist(made, schema=arrow_schema(name))
         warehouse.record.write(name, table, batch=BATCH)
-    normalise_corpus(warehouse.record, tracks, SETTINGS)
+    normalise_corpus(warehouse.record, SETTINGS)
     index_corpus(warehouse.record, SETTINGS, None)
     warehouse.publish()
     return warehouse
