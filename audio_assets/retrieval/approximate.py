@@ -38,7 +38,7 @@ _ROWS_AT_ONCE = 16_384
 _CANDIDATES_A_NEIGHBOUR = 5
 _FEWEST_CANDIDATES = 50
 _MOST_NEIGHBOURS = 200
-# A filter may have to do with the vectors, as a genre has: what it leaves can lie far from the query, in lists
+# A filter may have to do with the vectors, as a genre has: what it leaves can be far from the query, in lists
 # that are not looked through. So it is applied to the nearest of all, found with more lists than ten need.
 _MOST_FILTERED = 100
 _PROBES_OF_FILTERED = 4
