@@ -39,7 +39,8 @@ _HITS = """
 _CALLED = """
     SELECT song_id
     FROM tracks
-    WHERE $name IN (song_id, audio_path, file_path) OR ends_with($path, '/' || file_path)
+    WHERE $name IN (song_id, audio_path, file_path)
+       OR (ends_with($path, '/' || file_path) AND size_bytes = $size_bytes)
     ORDER BY song_id = $name DESC, len(file_path) DESC, song_id
     LIMIT 1
 """
@@ -374,8 +375,11 @@ class PublishedWarehouse(Generic[Frame]):
 
     def _song_id(self, name: str) -> str:
         """Tell the track that an id or a path is of."""
-        path = str(Path(name).expanduser().absolute())
-        found = self._connection.execute(_CALLED, {"name": name, "path": path}).fetchall()
+        path = Path(name).expanduser().absolute()
+        # Where the library is nobody knows here: a file of another folder may end in the same path.
+        size_bytes = path.stat().st_size if path.is_file() else None
+        values = {"name": name, "path": str(path), "size_bytes": size_bytes}
+        found = self._connection.execute(_CALLED, values).fetchall()
         if not found:
             raise SearchRefusedError(f"no track has {name!r} as its song_id or path")
         return str(found[0][0])
