@@ -76,18 +76,23 @@ def open_warehouse(path: str | Path, *, as_arrow: bool = False) -> "PublishedWar
     Raises
     ------
     NotPublishedError
-        Nothing is published there, or by a version of audio-assets that had no view ``tracks``.
+        Nothing is published there, it is damaged, or of a version of audio-assets that had no view ``tracks``.
 
     Examples
     --------
     >>> with open_warehouse("data") as warehouse:  # doctest: +SKIP
     ...     warehouse.similar("agua-clara-26930c57", k=5, where="tempo_bpm < 120")
     """
+    import duckdb
+
     given = Path(path).expanduser().resolve()
     published = (given / LINK_NAME if given.is_dir() else given).resolve()
     if not published.is_file():
         raise NotPublishedError(f"nothing is published in {given}; 'audio-assets run' publishes")
-    connection = connect_published(published)
+    try:
+        connection = connect_published(published)
+    except duckdb.Error as error:
+        raise NotPublishedError(f"{published} cannot be read: {error}") from error
     if not connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'tracks'").fetchall():
         connection.close()
         raise NotPublishedError(

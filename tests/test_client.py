@@ -243,6 +243,9 @@ def test_where_there_is_nothing_to_open_it_says_what_to_do(tmp_path: Path) -> No
         connection.execute("CREATE TABLE manifest (song_id VARCHAR)")
     with pytest.raises(NotPublishedError, match="no view tracks"):
         open_warehouse(old)
+    old.write_bytes(old.read_bytes()[:20_000])
+    with pytest.raises(NotPublishedError, match="cannot be read"):
+        open_warehouse(old)
 
 
 def test_importing_the_package_stays_light() -> None:
