@@ -76,7 +76,7 @@ def open_warehouse(path: str | Path, *, as_arrow: bool = False) -> "PublishedWar
     Raises
     ------
     NotPublishedError
-        Nothing is published there, it is damaged, or of a version of audio-assets that had no view ``tracks``.
+        Nothing is published there, it is damaged, or of a version of audio-assets without a view ``tracks``.
 
     Examples
     --------
