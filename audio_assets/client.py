@@ -39,7 +39,8 @@ _HITS = """
 _CALLED = """
     SELECT song_id
     FROM tracks
-    WHERE $name IN (song_id, audio_path, file_path) OR ends_with($path, '/' || file_path)
+    WHERE $name IN (song_id, audio_path, file_path)
+       OR (ends_with($path, '/' || file_path) AND size_bytes = $size_bytes)
     ORDER BY song_id = $name DESC, len(file_path) DESC, song_id
     LIMIT 1
 """
@@ -75,18 +76,23 @@ def open_warehouse(path: str | Path, *, as_arrow: bool = False) -> "PublishedWar
     Raises
     ------
     NotPublishedError
-        Nothing is published there, or by a version of audio-assets that had no view ``tracks``.
+        Nothing is published there, it is damaged, or of a version of audio-assets without a view ``tracks``.
 
     Examples
     --------
     >>> with open_warehouse("data") as warehouse:  # doctest: +SKIP
     ...     warehouse.similar("agua-clara-26930c57", k=5, where="tempo_bpm < 120")
     """
+    import duckdb
+
     given = Path(path).expanduser().resolve()
     published = (given / LINK_NAME if given.is_dir() else given).resolve()
     if not published.is_file():
         raise NotPublishedError(f"nothing is published in {given}; 'audio-assets run' publishes")
-    connection = connect_published(published)
+    try:
+        connection = connect_published(published)
+    except duckdb.Error as error:
+        raise NotPublishedError(f"{published} cannot be read: {error}") from error
     if not connection.execute("SELECT 1 FROM duckdb_views() WHERE view_name = 'tracks'").fetchall():
         connection.close()
         raise NotPublishedError(
@@ -374,8 +380,11 @@ class PublishedWarehouse(Generic[Frame]):
 
     def _song_id(self, name: str) -> str:
         """Tell the track that an id or a path is of."""
-        path = str(Path(name).expanduser().absolute())
-        found = self._connection.execute(_CALLED, {"name": name, "path": path}).fetchall()
+        path = Path(name).expanduser().absolute()
+        # Where the library is nobody knows here: a file of another folder may end in the same path.
+        size_bytes = path.stat().st_size if path.is_file() else None
+        values = {"name": name, "path": str(path), "size_bytes": size_bytes}
+        found = self._connection.execute(_CALLED, values).fetchall()
         if not found:
             raise SearchRefusedError(f"no track has {name!r} as its song_id or path")
         return str(found[0][0])

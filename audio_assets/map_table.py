@@ -42,7 +42,7 @@ _SCHEMA = pa.schema([("song_id", pa.string()), ("x", pa.float32()), ("y", pa.flo
 #: Columns of the user's that have such a name are left out of the map.
 _QUERY = """
 SELECT shown.*, points.x, points.y
-FROM (SELECT COLUMNS(lambda name: name NOT IN ('x', 'y', 'neighbors', 'audio')) FROM tracks) AS shown
+FROM (SELECT COLUMNS(lambda name: lower(name) NOT IN ('x', 'y', 'neighbors', 'audio')) FROM tracks) AS shown
 JOIN points USING (song_id)
 ORDER BY song_id
 """

@@ -130,7 +130,8 @@ def load_indexed_tracks(connection: "duckdb.DuckDBPyConnection", record: Record)
     if not found:
         raise SearchRefusedError("nothing is indexed yet; 'audio-assets run' makes the index")
     n_tracks, version, mean, text_mean, *model = found[0]
-    index = _mapped_index(record, version) or _index_within(connection, np.asarray(mean, np.float32))
+    mean = np.asarray(mean, np.float32)
+    index = _mapped_index(record, version, mean) or _index_within(connection, mean)
     return IndexedTracks(
         index,
         n_tracks == len(index.track_ids),
@@ -225,12 +226,15 @@ def embed_file(indexed: IndexedTracks, model: Model, file: Path) -> npt.NDArray[
         raise SearchRefusedError(f"{file} cannot be searched with: {failure}") from failure
 
 
-def _mapped_index(record: Record, version: str) -> RetrievalIndex | None:
+def _mapped_index(record: Record, version: str, mean: npt.NDArray[np.float32]) -> RetrievalIndex | None:
     """Take the record's index where it is of this version, before and after it was read."""
     if record.version_in_force() != version:
         return None
     loaded = load_index(record)
-    return loaded[0] if loaded and record.version_in_force() == version else None
+    if loaded is None or record.version_in_force() != version:
+        return None
+    # Another record, beside which the file was copied, counts its versions from one too; its mean is another.
+    return loaded[0] if np.array_equal(loaded[0].mean, mean) else None
 
 
 def _index_within(connection: "duckdb.DuckDBPyConnection", mean: npt.NDArray[np.float32]) -> RetrievalIndex:

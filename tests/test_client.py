@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import duckdb
 import numpy as np
 import pandas as pd
 import pytest
+from synthetic_collection import publish_collection
 from typer.testing import CliRunner, Result
 
 from audio_assets import NotPublishedError, PublishedWarehouse, SearchRefusedError, open_warehouse
@@ -101,6 +103,16 @@ def test_a_path_names_a_track_as_its_id_does(demo: Demo, warehouse: PublishedWar
     absolute = demo[0] / "demo" / "audio" / track["file_path"]
     for name in (track["file_path"], str(absolute)):
         assert warehouse.similar(name, 1)["song_id"].tolist() == [track["song_id"]]
+
+
+def test_another_file_of_the_same_name_is_not_the_track(
+    warehouse: PublishedWarehouse[pd.DataFrame], tmp_path: Path
+) -> None:
+    other = tmp_path / "folk" / "the_miller.flac"
+    for make in (other.parent.mkdir, lambda: other.write_bytes(b"another")):
+        make()
+        with pytest.raises(SearchRefusedError, match="no track has"):
+            warehouse.similar(str(other), 1)
 
 
 def test_a_file_of_the_library_finds_its_own_track(demo: Demo) -> None:
@@ -214,6 +226,15 @@ def test_a_copy_of_the_file_alone_answers_alike(
     assert found["score"].tolist() == pytest.approx(expected["score"].tolist(), abs=1e-6)
 
 
+def test_a_copy_beside_another_record_answers_from_its_own_vectors(demo: Demo, tmp_path: Path) -> None:
+    """Every record counts its versions from one, so that those of two libraries are called alike."""
+    publish_collection(tmp_path / "data", 12)
+    shutil.copyfile(demo[0] / "warehouse.duckdb", tmp_path / "data" / "sent.duckdb")
+    with open_warehouse(tmp_path / "data" / "sent.duckdb") as sent:
+        song_id = sent.tracks()["song_id"].iloc[0]
+        assert sent.similar(song_id, 1)["song_id"].tolist() == [song_id]
+
+
 def test_where_there_is_nothing_to_open_it_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(NotPublishedError, match="audio-assets run"):
         open_warehouse(tmp_path)
@@ -221,6 +242,9 @@ def test_where_there_is_nothing_to_open_it_says_what_to_do(tmp_path: Path) -> No
     with duckdb.connect(str(old)) as connection:
         connection.execute("CREATE TABLE manifest (song_id VARCHAR)")
     with pytest.raises(NotPublishedError, match="no view tracks"):
+        open_warehouse(old)
+    old.write_bytes(old.read_bytes()[:20_000])
+    with pytest.raises(NotPublishedError, match="cannot be read"):
         open_warehouse(old)
 
 

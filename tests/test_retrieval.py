@@ -149,6 +149,22 @@ def test_filtered_search_finds_what_there_is_through_either_index(
     assert recall(ids, wanted) >= 0.98
 
 
+def test_a_filter_by_group_leaves_no_near_track_out() -> None:
+    """Genres are groups of vectors: what a filter leaves is in lists that are not the query's."""
+    rng = np.random.default_rng(3)
+    group = rng.integers(0, 30, N)
+    places = rng.standard_normal((30, 24))[group] + 0.7 * rng.standard_normal((N, 24))
+    rows = unit(places @ rng.standard_normal((24, 128)))
+    built = ApproximateIndex.build(rows, threads=1)
+    assert built.lists.nprobe < built.lists.nlist / 4, "all lists are looked through anyway"
+    ids = np.array([str(row) for row in range(N)])
+    index, quick = (RetrievalIndex(ids, rows, np.zeros(128, np.float32), of) for of in (None, built))
+    queries, among = rows[group >= 25][:100], group < 25
+    # One at a time, as a single one that goes the exact way takes all others with it.
+    found = np.concatenate([quick.search(query[None], 10, among=among)[0] for query in queries])
+    assert recall(found, index.search(queries, 10, among=among)[0]) >= 0.98
+
+
 def test_a_stored_track_finds_itself_first_through_the_approximate_index(quick: RetrievalIndex) -> None:
     asked = quick.track_ids[::60]
     ids, scores = quick.neighbours(asked, 5)

@@ -113,8 +113,9 @@ def test_tempo_ranges_sort_as_text(door: Door) -> None:
     assert one(door, "tempo_bucket(95.2, 5)") == "095-100"
     assert one(door, "tempo_bucket(NULL)") is None
     assert one(door, "tempo_bucket('nan'::DOUBLE)") is None
-    with pytest.raises(duckdb.Error, match="above 0 BPM"):
-        one(door, "tempo_bucket(100, 0)")
+    for width in (0, 2.5):
+        with pytest.raises(duckdb.Error, match="whole number of BPM above 0"):
+            one(door, "tempo_bucket(100, ?)", width)
 
 
 def test_tracks_are_those_that_are_there_with_null_where_nothing_is_known(

@@ -38,6 +38,10 @@ _ROWS_AT_ONCE = 16_384
 _CANDIDATES_A_NEIGHBOUR = 5
 _FEWEST_CANDIDATES = 50
 _MOST_NEIGHBOURS = 200
+# A filter may have to do with the vectors, as a genre has: what it leaves can be far from the query, in lists
+# that are not looked through. So it is applied to the nearest of all, found with more lists than ten need.
+_MOST_FILTERED = 100
+_PROBES_OF_FILTERED = 4
 
 
 @dataclass(frozen=True)
@@ -114,27 +118,22 @@ class ApproximateIndex:
         -------
         rows, scores : ndarray
             As of `exact.nearest`; the scores are exact. None where the exact way is the better one: many
-            neighbours are wanted, few rows may be found, or the lists looked through hold too few of them.
+            neighbours are wanted, or too few of what the lists looked through hold may be found.
         """
-        share = 1.0 if among is None else float(np.mean(among))
-        n_probes = self.lists.nprobe / max(share, 1e-9)
-        if k > _MOST_NEIGHBOURS or n_probes > self.lists.nlist / 4:
+        if among is None:
+            return None if k > _MOST_NEIGHBOURS else self._look_through(matrix, queries, k, self.lists.nprobe)
+        if k > _MOST_FILTERED:
             return None
-        return self._look_through(matrix, queries, k, int(np.ceil(n_probes)), among)
+        n_probes = min(self.lists.nlist, _PROBES_OF_FILTERED * self.lists.nprobe)
+        found = self._look_through(matrix, queries, _MOST_FILTERED, n_probes)
+        return found and _allowed(*found, k, among)
 
     def _look_through(
-        self,
-        matrix: Vectors,
-        queries: Vectors,
-        k: int,
-        n_probes: int,
-        among: npt.NDArray[np.bool_] | None = None,
+        self, matrix: Vectors, queries: Vectors, k: int, n_probes: int
     ) -> tuple[exact.Rows, Vectors] | None:
         import faiss
 
-        # By a bit a row; the wrapper holds on to the bits.
-        only = {} if among is None else {"sel": faiss.IDSelectorBitmap(np.packbits(among, bitorder="little"))}
-        how = faiss.SearchParametersIVF(nprobe=n_probes, **only)
+        how = faiss.SearchParametersIVF(nprobe=n_probes)
         rows = self.lists.search(queries, max(_FEWEST_CANDIDATES, _CANDIDATES_A_NEIGHBOUR * k), params=how)[1]
         proposed = rows >= 0  # where lists hold too few rows the rest is -1
         if np.any(np.count_nonzero(proposed, axis=1) < k):
@@ -152,6 +151,17 @@ class ApproximateIndex:
             # By score, as one copy of a track is as good as another.
             if found and np.mean(found[1][:, 1:] >= tenth) >= TARGET_RECALL:
                 return
+
+
+def _allowed(
+    rows: exact.Rows, scores: Vectors, k: int, among: npt.NDArray[np.bool_]
+) -> tuple[exact.Rows, Vectors] | None:
+    """Choose the first k of each query that may be found; None where one has fewer."""
+    allowed = among[rows]
+    if np.any(np.count_nonzero(allowed, axis=1) < k):
+        return None
+    order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(rows, order, axis=1), np.take_along_axis(scores, order, axis=1)
 
 
 def _ladder(most: int) -> Iterator[int]:

@@ -28,7 +28,8 @@ CREATE OR REPLACE MACRO camelot_neighbours(code) AS
 
 -- Zero-padded, so that text sorts as numbers do.
 CREATE OR REPLACE MACRO tempo_bucket(tempo_bpm, width_bpm := 20) AS
-    CASE WHEN width_bpm <= 0 THEN error('tempo_bucket: the width has to be above 0 BPM')
+    CASE WHEN width_bpm <= 0 OR width_bpm <> floor(width_bpm)
+         THEN error('tempo_bucket: the width has to be a whole number of BPM above 0')
          WHEN isfinite(tempo_bpm::DOUBLE)
          THEN printf('%03d-%03d', floor(tempo_bpm::DOUBLE / width_bpm)::INTEGER * width_bpm::INTEGER,
                      (1 + floor(tempo_bpm::DOUBLE / width_bpm)::INTEGER) * width_bpm::INTEGER)
