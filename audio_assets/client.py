@@ -267,7 +267,7 @@ class PublishedWarehouse(Generic[Frame]):
         query = np.asarray(vector, np.float32)
         if query.shape != self._indexed.index.mean.shape or not query.any():
             raise QueryError("a query is not of the index's length, or is zero")
-        return self._search(query, k, where, None)
+        return self._search(query, k, self._rows(where), None)
 
     def search_text(
         self, text: str, k: int = 10, *, where: str | None = None, model: "str | ClapModel | None" = None
@@ -296,8 +296,9 @@ class PublishedWarehouse(Generic[Frame]):
         ModelError
             The model is not on this machine, or looks untrained.
         """
+        among = self._rows(where)  # a wrong condition is refused before a model is loaded
         query = embed_text(self._indexed, self._model_object(model), text)
-        return self._search(query, k, where, self._indexed.text_mean)
+        return self._search(query, k, among, self._indexed.text_mean)
 
     def search_audio(
         self,
@@ -329,8 +330,9 @@ class PublishedWarehouse(Generic[Frame]):
         ModelError
             The model is not on this machine.
         """
+        among = self._rows(where)
         query = embed_file(self._indexed, self._model_object(model), Path(file))
-        return self._search(query, k, where, None)
+        return self._search(query, k, among, None)
 
     def model(self, name: str | None = None) -> "ClapModel":
         """Name the model that a text or a file is embedded with; nothing is loaded.
@@ -369,10 +371,10 @@ class PublishedWarehouse(Generic[Frame]):
         self,
         query: npt.NDArray[np.float32],
         k: int,
-        where: str | None,
+        among: npt.NDArray[np.bool_] | None,
         mean: npt.NDArray[np.float32] | None,
     ) -> Frame:
-        ids, scores = self._indexed.index.search(query[None], k, mean=mean, among=self._rows(where))
+        ids, scores = self._indexed.index.search(query[None], k, mean=mean, among=among)
         return self._hits(ids[0], scores[0])
 
     def _hits(self, ids: npt.NDArray[np.str_], scores: npt.NDArray[np.float32]) -> Frame:
@@ -386,7 +388,9 @@ class PublishedWarehouse(Generic[Frame]):
         values = {"name": name, "path": str(path), "size_bytes": size_bytes}
         found = self._connection.execute(_CALLED, values).fetchall()
         if not found:
-            raise SearchRefusedError(f"no track has {name!r} as its song_id or path")
+            raise SearchRefusedError(
+                f"no track has {name!r} as its song_id or path; both are listed in the view tracks"
+            )
         return str(found[0][0])
 
     def _rows(self, where: str | None) -> npt.NDArray[np.bool_] | None:

@@ -31,8 +31,8 @@ class MapExtraMissingError(Exception):
 
     def __init__(self, library: str) -> None:
         super().__init__(
-            f"the map needs {library}, which is not installed: install audio-assets with its extra 'map', "
-            "as in pip install 'audio-assets[map]'"
+            f"the map needs {library}, which is not installed: in the project's folder, "
+            "pip install --editable '.[map]' adds what the map needs"
         )
 
 

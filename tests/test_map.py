@@ -112,7 +112,7 @@ def test_trustworthiness_of_many_is_of_a_sample_that_is_always_the_same(monkeypa
 
 def test_without_umap_a_sentence_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "umap", None)
-    with pytest.raises(MapExtraMissingError, match=r"audio-assets\[map\]"):
+    with pytest.raises(MapExtraMissingError, match=r"\.\[map\]"):
         project(groups(10)[0])
 
 

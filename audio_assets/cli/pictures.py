@@ -93,6 +93,7 @@ def show_map(
     out.print(escape(f"{drawn.table.num_rows} tracks{heard} are on the map."))
     if export is None:
         _serve(target, port)
+    out.print(escape(f"Wrote {target}."))
 
 
 def _published(data: Path) -> Path:

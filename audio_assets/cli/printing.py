@@ -54,7 +54,8 @@ def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFo
     if output is OutputFormat.TABLE:
         print_rows(tuple(names), rows)
     elif output is OutputFormat.CSV:
-        writer = csv.writer(sys.stdout)
+        # Not CRLF: the last column of a line would go into a shell variable with a carriage return.
+        writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         writer.writerows(rows)
     elif len(set(names)) < len(names):
