@@ -148,7 +148,7 @@ DAMAGE = [
     ("durations_agree", "audio_features", with_value("decoded_duration_s", 1e4), "another length"),
     ("features_complete", "audio_features", without_first, "neither a row nor a recorded failure"),
     ("features_complete", "audio_features", with_twin, "1 ids occur twice"),
-    ("features_complete", "audio_features", with_value("song_id", "stranger"), "not live: stranger"),
+    ("features_complete", "audio_features", with_value("song_id", "stranger"), "neither a row"),
     (
         "features_analysed",
         "audio_features",

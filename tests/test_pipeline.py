@@ -357,7 +357,7 @@ def test_exports_that_failed_are_made_by_the_next_run(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("audio_assets.warehouse.exports._write_npz", full)
+        patch.setattr("audio_assets.warehouse.exports.write_npz", full)
         assert not four_tracks.run().succeeded
     assert four_tracks.run().succeeded
     assert (four_tracks.data / "exports/embeddings/clap_index.npz").exists()

@@ -740,6 +740,23 @@ def test_two_runs_of_one_batch_that_saw_different_ledgers_lose_no_row(record: Re
     assert pending(record, "audio_features", BATCH, after, ("extractor_version", EXTRACTOR_VERSION)) == []
 
 
+def test_a_track_that_is_away_while_its_batch_is_written_finds_its_result_again(record: Record) -> None:
+    """A folder that is moved while others are listed is not seen by that look."""
+    version, made = ("extractor_version", EXTRACTOR_VERSION), []
+
+    def compute(todo: list[Entry]) -> Iterator[Outcome]:
+        for track in todo:
+            made.append((track.song_id, track.content_sha256))
+            yield Outcome(track.song_id, {"tempo_bpm": 100.0})
+
+    first, away = entries(2)
+    changed = replace(first, content_sha256="changed")
+    for live in ([first, away], [changed], [changed, away]):
+        summary = complete_batch(record, "audio_features", BATCH, lambda live=live: live, version, compute)
+        assert summary.n_live == summary.table.num_rows == len(live)
+    assert made == [(track.song_id, track.content_sha256) for track in (first, away, changed)]
+
+
 def test_a_run_that_ends_leaves_the_journal_of_one_that_goes_on(record: Record) -> None:
     """The other is killed afterwards: what it finished is not computed again."""
     other = """

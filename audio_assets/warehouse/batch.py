@@ -126,7 +126,7 @@ def complete_batch(
     Returns
     -------
     BatchSummary
-        With the rows as recorded, in the order of the ledger.
+        With the rows of the live tracks as recorded, in the order of the ledger.
     """
     started = time.monotonic()
     tracks = live_tracks()
@@ -138,12 +138,13 @@ def complete_batch(
         ended = journal.ended()
         tracks = live_tracks()
         mine = pa.Table.from_pylist(list(computed.values()), schema=arrow_schema(name))
-        recorded = _true_rows(_earlier(record, name, batch), tracks, version)
+        earlier = [*_earlier(record, name, batch), mine]
+        recorded = _true_rows(earlier[:-1], tracks, version)
         # What is true now comes before what was when the run began, whoever made it.
         known = {**rows, **computed, **recorded, **_true_rows([mine], tracks, version)}
         ordered = [known[track.song_id] for track in tracks if track.song_id in known]
         table = pa.Table.from_pylist(ordered, schema=arrow_schema(name))
-        record.write(name, table, batch=batch)
+        record.write(name, pa.concat_tables([table, _of_absent(earlier, tracks)]), batch=batch)
         journal.drop(ended)
     return BatchSummary(
         n_live=len(ordered),
@@ -209,6 +210,15 @@ def _true_rows(
     true = (table.filter(_is_true(table, tracks, version)) for table in tables)
     rows = [row for table in true for row in table.to_pylist()]
     return {row["song_id"]: row for row in sorted(rows, key=lambda row: row["computed_at"] or _UNKNOWN)}
+
+
+def _of_absent(tables: Iterable[pa.Table], live: Sequence[Entry]) -> pa.Table:
+    """Last result of each track that is not live: a file that is moved while others are listed comes back."""
+    ids = pa.array([track.song_id for track in live], pa.string())
+    absent = [table.filter(pc.invert(pc.is_in(table["song_id"], value_set=ids))) for table in tables]
+    succeeded = [table.filter(pc.and_(table["failure_code"].is_null(), _is_sound(table))) for table in absent]
+    rows = {row["song_id"]: row for table in succeeded for row in table.to_pylist()}
+    return pa.Table.from_pylist(list(rows.values()), schema=absent[-1].schema)
 
 
 def _true_ids(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> set[str]:

@@ -125,8 +125,14 @@ def exported_blocks(path: Path) -> Iterator[pa.Table]:
         import pandas as pd
 
         # Only what is empty is NULL: a track may be called NA.
-        nulls = {"keep_default_na": False, "na_values": [""]}
-        for frame in pd.read_csv(path, dtype={"song_id": str}, chunksize=_ROWS_AT_ONCE, **nulls):
+        frames = pd.read_csv(
+            path,
+            dtype={"song_id": str},
+            chunksize=_ROWS_AT_ONCE,
+            keep_default_na=False,
+            na_values=[""],
+        )
+        for frame in frames:
             yield pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
         return
     for track_ids, vectors in read_npz(path):
