@@ -37,8 +37,11 @@ def report(
     from audio_assets.warehouse import atomic_path
 
     published = _published(data)
-    with duckdb.connect(str(published), read_only=True) as connection:
-        contents = read_contents(connection)
+    try:
+        with duckdb.connect(str(published), read_only=True) as connection:
+            contents = read_contents(connection)
+    except duckdb.Error as error:
+        fail(f"{published} cannot be read: {error}. 'audio-assets rollback' gives readers the one before")
     target = (output or published.with_name("report.html")).expanduser()
     with atomic_path(target) as temporary:
         temporary.write_text(render(contents, published.stem, dt.datetime.now(dt.UTC)), encoding="utf-8")
