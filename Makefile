@@ -35,7 +35,7 @@ demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 ui: $(INSTALLED)
 	$(BIN)/audio-assets ui --data $(DATA) --library $(LIBRARY) --clap-model $(CLAP_MODEL) --port $(PORT)

@@ -62,6 +62,7 @@ def test_domain_packages_use_each_other_only_by_their_front_door(package: str) -
 def test_resources_depend_on_domain_packages_and_never_on_assets() -> None:
     allowed = {f"audio_assets.{package}" for package in DOMAIN} | {
         "audio_assets.cores",
+        "audio_assets.environment",
         "audio_assets.failures",
     }
     for path in files_below("resources"):

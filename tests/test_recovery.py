@@ -199,7 +199,13 @@ def test_a_maintenance_that_is_killed_in_mid_sweep_is_done_again(site: Site) -> 
     (worker,) = site.held("sweep")
     site.kill(worker)
     site.open("sweep")
-    site.wait(lambda: statuses(site.runs("maintenance", since=before)) == [FAILURE, SUCCESS], "the retry")
+    site.wait(
+        lambda: FAILURE in statuses(site.runs("maintenance", since=before)), "the end of the killed one"
+    )
+    # As the schedule does the next day. Dagster's retry may come as well, or not: it forgets a run whose
+    # failure it reads between the event and the run's status (1.13.27).
+    site.launch("maintenance")
+    site.wait(lambda: SUCCESS in statuses(site.runs("maintenance", since=before)), "the next one")
     assert site.published() == paths
     site.wait(site.idle, "what else runs")
     assert not list(site.data.rglob(".tmp-*"))

@@ -41,12 +41,13 @@ CREATE OR REPLACE MACRO similar_tracks(track_id, k) AS TABLE
     CROSS JOIN (
         SELECT wanted.song_id,
                CASE WHEN known.song_id IS NULL
-                    THEN error('similar_tracks: no track ' || coalesce(wanted.song_id, 'NULL')
+                    THEN error('similar_tracks: no track ' || wanted.song_id
                                || ' in retrieval_index; track_failures says which have no embedding, and why')
                     ELSE known.embedding
                END AS embedding
         FROM (SELECT track_id AS song_id) AS wanted
         LEFT JOIN retrieval_index AS known USING (song_id)
+        WHERE wanted.song_id IS NOT NULL  -- such as the first track of an index that is empty
     ) AS query
     ORDER BY candidate.song_id = query.song_id DESC, score DESC, candidate.song_id
     LIMIT k;
