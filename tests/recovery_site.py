@@ -23,6 +23,7 @@ import pytest
 import soundfile
 from conftest import Workplace
 from dagster._core.scheduler.instigation import InstigatorTick
+from servers import processes_over
 
 from audio_assets.pipeline import dagster_home
 from audio_assets.warehouse import Record, arrow_schema, connect_live
@@ -93,15 +94,7 @@ class Site:
 
     def processes(self) -> list[int]:
         """Find the daemon and all that descends from it; their environment names the data folder."""
-        mark = f"AUDIO_ASSETS_DATA={self.data}\0".encode()
-        found = []
-        for environment in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                if mark in environment.read_bytes():
-                    found.append(int(environment.parent.name))
-            except (FileNotFoundError, ProcessLookupError, PermissionError):
-                continue
-        return found
+        return processes_over(self.data)
 
     def stop(self) -> None:
         for gate in self.gates.iterdir():

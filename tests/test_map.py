@@ -6,9 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -19,6 +16,7 @@ import pytest
 import soundfile
 from playwright.sync_api import expect, sync_playwright
 from programs import needs
+from servers import wait_until_it_answers
 from synthetic_collection import publish_collection, title_of
 from typer.testing import CliRunner
 
@@ -221,7 +219,7 @@ def test_a_browser_shows_the_tracks_and_finds_one_by_its_title(collection, laid_
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
     try:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/", server, log)
+        wait_until_it_answers(f"http://127.0.0.1:{port}/", server, log, START_S)
         look_at(f"http://127.0.0.1:{port}/", tmp_path)
     finally:
         server.send_signal(signal.SIGKILL)
@@ -250,14 +248,3 @@ def n_colours(png: bytes) -> int:
     from PIL import Image
 
     return len(Image.open(io.BytesIO(png)).convert("RGB").getcolors(1 << 24) or ())
-
-
-def wait_until_it_answers(url: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.3)
-    pytest.fail(f"the map did not start:\n{log.read_text()[-3000:]}")

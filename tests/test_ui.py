@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ import duckdb
 import pytest
 from playwright.sync_api import Locator, Page, expect, sync_playwright
 from programs import needs
+from servers import processes_over, wait_until_it_answers
 
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 
@@ -82,7 +81,7 @@ def url(tmp_path, library, data, server_log) -> Iterator[str]:
     with serving(
         [*map(str, command), "--clap-model", str(model), "--port", port], data, server_log
     ) as server:
-        wait_until_it_answers(f"http://127.0.0.1:{port}/server_info", server, server_log)
+        wait_until_it_answers(f"http://127.0.0.1:{port}/server_info", server, server_log, START_S)
         yield f"http://127.0.0.1:{port}"
 
 
@@ -115,30 +114,6 @@ def processes_left(server: subprocess.Popen[bytes], data: Path) -> list[int]:
     while (server.poll() is None or processes_over(data)) and time.monotonic() < deadline:
         time.sleep(0.2)
     return processes_over(data)
-
-
-def processes_over(data: Path) -> list[int]:
-    """Find processes whose environment names the data folder, as that of all Dagster processes does."""
-    mark = f"AUDIO_ASSETS_DATA={data}\0".encode()
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in environment.read_bytes():
-                found.append(int(environment.parent.name))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # ended meanwhile, or somebody else's
-    return found
-
-
-def wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_S
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            return
-        except (urllib.error.URLError, TimeoutError):
-            time.sleep(0.3)
-    pytest.fail(f"the UI did not start:\n{log.read_text()[-3000:]}")
 
 
 @pytest.fixture

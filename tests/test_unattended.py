@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import Workplace
+from servers import processes_over
 
 from audio_assets.pipeline import dagster_home, open_instance
 from audio_assets.warehouse import Record, arrow_schema
@@ -174,16 +175,3 @@ def test_changed_moved_removed_and_new_files_reach_the_tables_without_a_click(af
     assert launched["refresh_manifest"] == 1
     assert launched["rebuild_tables"] == 1, "rebuilt more than once for one change"
     assert launched.total() == 4, launched
-
-
-def processes_over(data: Path) -> list[int]:
-    """Find processes whose environment names the data folder, as that of all Dagster processes does."""
-    mark = f"AUDIO_ASSETS_DATA={data}\0".encode()
-    found = []
-    for environment in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if mark in environment.read_bytes():
-                found.append(int(environment.parent.name))
-        except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue
-    return found

@@ -52,6 +52,7 @@ OnlyPath = Annotated[
         "--path", help="Only batches with tracks below this folder, or this one file, of the library."
     ),
 ]
+Offline = Annotated[bool, typer.Option("--offline", help="Never download a model.")]
 Workers = Annotated[int, typer.Option(help="Worker processes; 0 for one a core.", min=0)]
 Format = Annotated[OutputFormat, typer.Option("--format", help="How rows are printed.")]
 DEFAULT_DATA = Path("data")

@@ -14,6 +14,7 @@ from audio_assets.cli.options import (
     LibraryDir,
     ManifestFile,
     ModelName,
+    Offline,
     OnlyPath,
     Workers,
 )
@@ -75,7 +76,7 @@ def run(
     manifest: ManifestFile = None,
     data: DataDir = DEFAULT_DATA,
     clap_model: ModelName = DEFAULT_MODEL_ID,
-    offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
+    offline: Offline = False,
     workers: Workers = 0,
     only_new: Annotated[
         bool,
@@ -109,7 +110,7 @@ def retry(
     manifest: ManifestFile = None,
     data: DataDir = DEFAULT_DATA,
     clap_model: ModelName = DEFAULT_MODEL_ID,
-    offline: Annotated[bool, typer.Option("--offline", help="Never download a model.")] = False,
+    offline: Offline = False,
     workers: Workers = 0,
     failed: Annotated[
         bool,

@@ -207,18 +207,20 @@ def _true_rows(
     tables: Iterable[pa.Table], tracks: Sequence[Entry], version: tuple[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Rows that are true, by track; of several the one that was computed last."""
-    true = (table.filter(_is_true(table, tracks, version)) for table in tables)
-    rows = [row for table in true for row in table.to_pylist()]
-    return {row["song_id"]: row for row in sorted(rows, key=lambda row: row["computed_at"] or _UNKNOWN)}
+    return _last_of_each(table.filter(_is_true(table, tracks, version)) for table in tables)
 
 
 def _of_absent(tables: Iterable[pa.Table], live: Sequence[Entry]) -> pa.Table:
     """Last result of each track that is not live: a file that is moved while others are listed comes back."""
     ids = pa.array([track.song_id for track in live], pa.string())
     absent = [table.filter(pc.invert(pc.is_in(table["song_id"], value_set=ids))) for table in tables]
-    succeeded = [table.filter(pc.and_(table["failure_code"].is_null(), _is_sound(table))) for table in absent]
-    rows = {row["song_id"]: row for table in succeeded for row in table.to_pylist()}
-    return pa.Table.from_pylist(list(rows.values()), schema=absent[-1].schema)
+    succeeded = (table.filter(pc.and_(table["failure_code"].is_null(), _is_sound(table))) for table in absent)
+    return pa.Table.from_pylist(list(_last_of_each(succeeded).values()), schema=absent[-1].schema)
+
+
+def _last_of_each(tables: Iterable[pa.Table]) -> dict[str, dict[str, Any]]:
+    rows = [row for table in tables for row in table.to_pylist()]
+    return {row["song_id"]: row for row in sorted(rows, key=lambda row: row["computed_at"] or _UNKNOWN)}
 
 
 def _true_ids(table: pa.Table, tracks: Sequence[Entry], version: tuple[str, str]) -> set[str]:
