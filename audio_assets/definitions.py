@@ -16,6 +16,7 @@ from audio_assets.automation import (
     AutomationSettings,
     alert_sensors,
     daily_verification,
+    forgotten_retries,
     library_sensors,
     lost_runs,
     scheduled_backfill,
@@ -59,7 +60,12 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
             daily_verification(automation),
             daily_maintenance(automation.schedule_status, automation.timezone),
         ],
-        sensors=[*library_sensors(automation), lost_runs(automation.interval_s), *alert_sensors(automation)],
+        sensors=[
+            *library_sensors(automation),
+            lost_runs(automation.interval_s),
+            forgotten_retries(automation.interval_s),
+            *alert_sensors(automation),
+        ],
         executor=EXECUTOR,
         resources={**_resources_from_environment(), **resource_overrides},
     )

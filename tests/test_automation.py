@@ -20,7 +20,12 @@ from dagster._daemon.types import DaemonHeartbeat
 from test_unattended import note
 
 from audio_assets.attempts import Attempts, forget_attempts
-from audio_assets.automation import AutomationSettings, library_sensors, scheduled_backfill
+from audio_assets.automation import (
+    AutomationSettings,
+    forgotten_retries,
+    library_sensors,
+    scheduled_backfill,
+)
 from audio_assets.automation.alerts import AlertError, alert_sensors, deliver
 from audio_assets.automation.backfills import targets_of_others
 from audio_assets.automation.lost_runs import end_lost_runs, this_process
@@ -60,7 +65,11 @@ class Site:
 
     def tick(self, name: str, settings: AutomationSettings = SETTINGS) -> dg.SensorResult | dg.SkipReason:
         """Evaluate a sensor, and keep its cursor, as the daemon does."""
-        sensors = [*library_sensors(settings), *alert_sensors(settings)]
+        sensors = [
+            *library_sensors(settings),
+            forgotten_retries(settings.interval_s),
+            *alert_sensors(settings),
+        ]
         (sensor,) = (sensor for sensor in sensors if sensor.name == name)
         wanted = {key: self.resources[key] for key in sensor.required_resource_keys}
         context = dg.build_sensor_context(
@@ -317,6 +326,23 @@ def test_a_run_that_its_daemon_never_launched_does_not_hold_up_all_others(
     monkeypatch.setattr(time, "time", lambda: now_s + 700)
     assert set(end_lost_runs(site.instance)) == {orphan.run_id, retry.run_id}
     assert not site.instance.get_run_by_id(mine.run_id).is_finished
+
+
+def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(site: Site) -> None:
+    run = create_run_for_test(site.instance, job_name="analyse_batch")
+    site.instance.report_run_failed(run)
+
+    def waits() -> bool:
+        return site.instance.get_run_by_id(run.run_id).is_complete_and_waiting_to_retry
+
+    assert waits()
+    said = [str(site.tick("retries_forgotten").skip_message) for _ in range(20)]
+    assert said[0] == "No retry is forgotten."
+    assert all(run.run_id in words for words in said[1:])
+    assert waits()
+    site.tick("retries_forgotten")
+    assert not waits()
+    assert site.tick("retries_forgotten").skip_message == "No retry is forgotten."
 
 
 def test_during_a_long_backlog_tables_are_rebuilt_now_and_then(

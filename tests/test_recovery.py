@@ -99,6 +99,19 @@ def test_a_killed_run_is_failed_and_tried_again(site: Site) -> None:
     site.assert_whole()
 
 
+def test_a_retry_that_dagster_forgets_is_made_all_the_same(site: Site) -> None:
+    before = site.run_ids()
+    site.shut("forget")
+    paths, worker, finished = caught_in_mid_batch(site)
+    site.kill(worker)
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths) and not (site.gates / "forget").exists(), "the batch")
+    killed, again = site.runs(since=before)
+    assert (killed.status, again.status) == (FAILURE, SUCCESS)
+    assert again.parent_run_id == killed.run_id
+    assert kept(site, finished)
+
+
 def test_the_run_of_a_killed_daemon_ends_well_and_the_next_daemon_takes_over(site: Site) -> None:
     before = site.run_ids()
     paths, _, finished = caught_in_mid_batch(site)
@@ -200,13 +213,8 @@ def test_a_maintenance_that_is_killed_in_mid_sweep_is_done_again(site: Site) -> 
     (worker,) = site.held("sweep")
     site.kill(worker)
     site.open("sweep")
-    site.wait(
-        lambda: FAILURE in statuses(site.runs("maintenance", since=before)), "the end of the killed one"
-    )
-    # As the schedule does the next day. Dagster's retry may come as well, or not: it forgets a run whose
-    # failure it reads between the event and the run's status (1.13.27).
-    site.launch("maintenance")
-    site.wait(lambda: SUCCESS in statuses(site.runs("maintenance", since=before)), "the next one")
+    site.wait(lambda: SUCCESS in statuses(site.runs("maintenance", since=before)), "the retry")
+    assert statuses(site.runs("maintenance", since=before)) == [FAILURE, SUCCESS]
     assert site.published() == paths
     site.wait(site.idle, "what else runs")
     assert not list(site.data.rglob(".tmp-*"))

@@ -5,6 +5,7 @@ to do (``outstanding``, ``builds``) and doing it (the assets).
 """
 
 from audio_assets.automation.alerts import alert_sensors
+from audio_assets.automation.forgotten_retries import forgotten_retries
 from audio_assets.automation.jobs import EXECUTOR, JOBS
 from audio_assets.automation.lost_runs import lost_runs
 from audio_assets.automation.schedules import daily_verification, scheduled_backfill
@@ -17,6 +18,7 @@ __all__ = [
     "AutomationSettings",
     "alert_sensors",
     "daily_verification",
+    "forgotten_retries",
     "library_sensors",
     "lost_runs",
     "scheduled_backfill",

@@ -1,0 +1,72 @@
+"""Retries that Dagster promised and then forgot.
+
+Dagster's daemon learns of a failure by its event, and looks at the run once (1.13.27). An event is stored
+before the run's status, so a look in between finds a run that has not failed, and there is no second one. The
+run stays "to be retried", its backfill never ends, and nothing is rebuilt meanwhile.
+"""
+
+import json
+
+import dagster as dg
+
+#: After so many looks Dagster does not want to: what it refuses it marks nowhere.
+_MOST_LOOKS = 20
+_RECENT_FAILURES = 500
+
+
+def forgotten_retries(interval_s: int) -> dg.SensorDefinition:
+    """Make the sensor that has such runs retried; always on, like the retries themselves."""
+
+    @dg.sensor(
+        minimum_interval_seconds=interval_s,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Has runs retried whose retry Dagster's daemon has forgotten.",
+    )
+    def retries_forgotten(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
+        waiting = {run_id: seen.get(run_id, 0) + 1 for run_id in _waiting(context.instance)}
+        context.update_cursor(json.dumps(waiting))
+        # Seen for the first time, a run has most likely just failed.
+        forgotten = [run_id for run_id, n_looks in waiting.items() if 1 < n_looks <= _MOST_LOOKS]
+        refused = [run_id for run_id, n_looks in waiting.items() if n_looks > _MOST_LOOKS]
+        have_retried(context.instance, forgotten)
+        for run_id in refused:
+            _give_up(context.instance, run_id)
+        said = [f"Shown to Dagster again: {', '.join(forgotten)}."] * bool(forgotten)
+        said += [f"Not retried: {', '.join(refused)}."] * bool(refused)
+        return dg.SkipReason(" ".join(said) or "No retry is forgotten.")
+
+    return retries_forgotten
+
+
+def have_retried(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
+    """Have Dagster's daemon read its log of failures again, from the first of some runs on.
+
+    It retries no run twice, however often it reads of it.
+    """
+    failures = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, _RECENT_FAILURES).records
+    places = [record.storage_id for record in failures if record.event_log_entry.run_id in run_ids]
+    if not places:
+        return
+    cursors = instance.daemon_cursor_storage
+    if int(cursors.get_cursor_values({_CURSOR}).get(_CURSOR, "0")) >= min(places):
+        cursors.set_cursor_values({_CURSOR: str(min(places) - 1)})
+
+
+def _waiting(instance: dg.DagsterInstance) -> list[str]:
+    """Find runs that failed and are to be retried, by a run that is not there yet."""
+    failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RECENT_FAILURES)
+    return [run.run_id for run in failed if run.is_complete_and_waiting_to_retry]
+
+
+# Where the daemon keeps how far it has read, and the mark by which a backfill waits for a retry. Neither is
+# public.
+
+_CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
+
+
+def _give_up(instance: dg.DagsterInstance, run_id: str) -> None:
+    """Let a backfill go on without the retry; the next one takes up its work."""
+    from dagster._core.storage.tags import WILL_RETRY_TAG
+
+    instance.add_run_tags(run_id, {WILL_RETRY_TAG: "false"})
