@@ -15,6 +15,11 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 from conftest import Workplace
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.test_utils import create_run_for_test
 from dagster._daemon.types import DaemonHeartbeat
 from test_unattended import note
@@ -328,21 +333,28 @@ def test_a_run_that_its_daemon_never_launched_does_not_hold_up_all_others(
     assert not site.instance.get_run_by_id(mine.run_id).is_finished
 
 
-def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(site: Site) -> None:
-    run = create_run_for_test(site.instance, job_name="analyse_batch")
-    site.instance.report_run_failed(run)
+def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that it may still make; and one of a run in a terminal, which no daemon can make again."""
+    daemons = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "it"), "job")
+    run = create_run_for_test(site.instance, job_name="analyse_batch", remote_job_origin=daemons)
+    terminals = create_run_for_test(site.instance, job_name="analyse_batch")
 
-    def waits() -> bool:
-        return site.instance.get_run_by_id(run.run_id).is_complete_and_waiting_to_retry
+    def said_to_wait() -> tuple[str, set[str]]:
+        words = str(site.tick("retries_forgotten").skip_message)
+        runs = site.instance.get_runs()
+        return words, {run.run_id for run in runs if run.is_complete_and_waiting_to_retry}
 
-    assert waits()
-    said = [str(site.tick("retries_forgotten").skip_message) for _ in range(20)]
-    assert said[0] == "No retry is forgotten."
-    assert all(run.run_id in words for words in said[1:])
-    assert waits()
-    site.tick("retries_forgotten")
-    assert not waits()
-    assert site.tick("retries_forgotten").skip_message == "No retry is forgotten."
+    for failed in (run, terminals):
+        site.instance.report_run_failed(failed)
+    assert said_to_wait() == ("No retry is forgotten.", {run.run_id, terminals.run_id})
+    both = f"Shown to Dagster again: {run.run_id}. Not retried: {terminals.run_id}."
+    assert said_to_wait() == (both, {run.run_id})
+    now_s = time.time()
+    monkeypatch.setattr(time, "time", lambda: now_s + 700)
+    assert said_to_wait() == (f"Not retried: {run.run_id}.", set())
+    assert said_to_wait() == ("No retry is forgotten.", set())
 
 
 def test_during_a_long_backlog_tables_are_rebuilt_now_and_then(

@@ -6,11 +6,12 @@ run stays "to be retried", its backfill never ends, and nothing is rebuilt meanw
 """
 
 import json
+import time
 
 import dagster as dg
 
-#: After so many looks Dagster does not want to: what it refuses it marks nowhere.
-_MOST_LOOKS = 20
+#: What Dagster does not want to retry it marks nowhere.
+_REFUSED_AFTER_S = 600.0
 _RECENT_FAILURES = 500
 
 
@@ -23,13 +24,20 @@ def forgotten_retries(interval_s: int) -> dg.SensorDefinition:
         description="Has runs retried whose retry Dagster's daemon has forgotten.",
     )
     def retries_forgotten(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-        seen: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
-        waiting = {run_id: seen.get(run_id, 0) + 1 for run_id in _waiting(context.instance)}
-        context.update_cursor(json.dumps(waiting))
+        seen: dict[str, float] = json.loads(context.cursor) if context.cursor else {}
+        now_s = time.time()
+        waiting = _waiting(context.instance)
+        context.update_cursor(json.dumps({run.run_id: seen.get(run.run_id, now_s) for run in waiting}))
         # Seen for the first time, a run has most likely just failed.
-        forgotten = [run_id for run_id, n_looks in waiting.items() if 1 < n_looks <= _MOST_LOOKS]
-        refused = [run_id for run_id, n_looks in waiting.items() if n_looks > _MOST_LOOKS]
-        have_retried(context.instance, forgotten)
+        known = [run for run in waiting if run.run_id in seen]
+        refused = [
+            run.run_id
+            for run in known
+            if abs(now_s - seen[run.run_id]) > _REFUSED_AFTER_S or run.remote_job_origin is None
+        ]
+        forgotten = [run.run_id for run in known if run.run_id not in refused]
+        if forgotten:
+            have_retried(context.instance, forgotten)
         for run_id in refused:
             _give_up(context.instance, run_id)
         said = [f"Shown to Dagster again: {', '.join(forgotten)}."] * bool(forgotten)
@@ -42,7 +50,7 @@ def forgotten_retries(interval_s: int) -> dg.SensorDefinition:
 def have_retried(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
     """Have Dagster's daemon read its log of failures again, from the first of some runs on.
 
-    It retries no run twice, however often it reads of it.
+    It retries no run twice, however often it reads of it, unless somebody deleted the retry.
     """
     failures = instance.fetch_run_status_changes(dg.DagsterEventType.RUN_FAILURE, _RECENT_FAILURES).records
     places = [record.storage_id for record in failures if record.event_log_entry.run_id in run_ids]
@@ -53,20 +61,20 @@ def have_retried(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
         cursors.set_cursor_values({_CURSOR: str(min(places) - 1)})
 
 
-def _waiting(instance: dg.DagsterInstance) -> list[str]:
-    """Find runs that failed and are to be retried, by a run that is not there yet."""
-    failed = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]), limit=_RECENT_FAILURES)
-    return [run.run_id for run in failed if run.is_complete_and_waiting_to_retry]
-
-
 # Where the daemon keeps how far it has read, and the mark by which a backfill waits for a retry. Neither is
 # public.
 
 _CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
+_WILL_RETRY_TAG = "dagster/will_retry"
+
+
+def _waiting(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+    """Find runs that failed and are to be retried, by a run that is not there yet."""
+    to_be_retried = dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], tags={_WILL_RETRY_TAG: "true"})
+    failed = instance.get_runs(to_be_retried, limit=_RECENT_FAILURES)
+    return [run for run in failed if run.is_complete_and_waiting_to_retry]
 
 
 def _give_up(instance: dg.DagsterInstance, run_id: str) -> None:
     """Let a backfill go on without the retry; the next one takes up its work."""
-    from dagster._core.storage.tags import WILL_RETRY_TAG
-
-    instance.add_run_tags(run_id, {WILL_RETRY_TAG: "false"})
+    instance.add_run_tags(run_id, {_WILL_RETRY_TAG: "false"})
