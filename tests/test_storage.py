@@ -3,6 +3,7 @@
 import datetime as dt
 import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -275,6 +276,26 @@ def test_names_only_grow_when_the_clock_jumps_back(tmp_path: Path) -> None:
         (tmp_path / f"warehouse-{names[-1]}.duckdb").touch()
         names.append(next_name(tmp_path))
     assert names == sorted(set(names))
+
+
+def test_copies_that_somebody_named_are_neither_read_nor_removed(record: Record, tmp_path: Path) -> None:
+    rebuild(record, 3)
+    first = publish(record, tmp_path).path
+    export_notebook_files(record, tmp_path)
+    copies = [tmp_path / f"warehouse-{name}.duckdb" for name in ("2025-paper", "backup")]
+    for copy in copies:
+        shutil.copyfile(first, copy)
+    folders = [tmp_path / f"exports-{name}" for name in ("20251126", "000009-mine")]
+    for folder in folders:
+        shutil.copytree((tmp_path / "exports").resolve(), folder)
+    rebuild(record, 4, generation=1)
+    for _ in range(3):
+        publish(record, tmp_path)
+        export_notebook_files(record, tmp_path)
+    release(tmp_path)
+    assert tracks_read(tmp_path) == 4
+    assert exported(tmp_path / "exports") == [4, 4, 4, 4]
+    assert all(path.exists() for path in (*copies, *folders))
 
 
 def test_a_file_replaced_within_one_tick_of_the_clock_is_another_file(record: Record) -> None:

@@ -4,6 +4,7 @@
 """
 
 import glob
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     import duckdb
 
 EXPORTS_LINK = "exports"
+#: A copy that somebody named is no export, and never removed.
+_NUMBERED = re.compile(rf"{EXPORTS_LINK}-\d{{6}}")
 
 FEATURES_CSV = "merge_audio_features.csv"
 EMBEDDINGS_NPZ = "embeddings/clap_embeddings.npz"
@@ -103,7 +106,7 @@ def _write_files(record: Record, folder: Path) -> dict[str, int]:
 
 def _exports(data_dir: Path) -> list[Path]:
     """Folders of all exports, oldest first."""
-    return sorted(data_dir.glob(f"{EXPORTS_LINK}-{'[0-9]' * 6}*"))
+    return sorted(path for path in data_dir.glob(f"{EXPORTS_LINK}-*") if _NUMBERED.fullmatch(path.name))
 
 
 def _newest_number(data_dir: Path) -> int:

@@ -9,7 +9,7 @@ What belongs here: the link, the pin and the files' names. What does not: what a
 
 import datetime as dt
 import os
-from contextlib import suppress
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ FEWEST_KEPT = 2
 _PIN_NAME = "warehouse.pinned"
 _PREFIX, _SUFFIX = "warehouse-", ".duckdb"
 _NAME_FORMAT = "%Y%m%dT%H%M%S%f"
+#: A copy that somebody named is none: it is never read as the newest, and never swept away.
+_NAME = re.compile(r"\d{8}T\d{12}")
 
 
 class RollbackError(Exception):
@@ -76,10 +78,8 @@ def newest_generation(data_dir: Path) -> Path | None:
 def next_name(data_dir: Path) -> str:
     """Name a new generation: the time, or just after the newest one's where the clock has gone back."""
     now = dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    for name in reversed(_names(data_dir)):
-        with suppress(ValueError):  # a copy that somebody named
-            now = max(now, dt.datetime.strptime(name, _NAME_FORMAT) + dt.timedelta(microseconds=1))
-            break
+    for newest in _names(data_dir)[-1:]:
+        now = max(now, dt.datetime.strptime(newest, _NAME_FORMAT) + dt.timedelta(microseconds=1))
     return now.strftime(_NAME_FORMAT)
 
 
@@ -194,7 +194,8 @@ def _lock(data_dir: Path) -> FileLock:
 
 def _names(data_dir: Path) -> list[str]:
     found = (path.name for path in data_dir.glob(f"{_PREFIX}*{_SUFFIX}"))
-    return sorted(name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in found)
+    names = (name.removeprefix(_PREFIX).removesuffix(_SUFFIX) for name in found)
+    return sorted(name for name in names if _NAME.fullmatch(name))
 
 
 def _linked(data_dir: Path) -> str | None:
