@@ -470,6 +470,22 @@ def test_tables_that_lag_behind_are_told_of_once_a_day(
     assert "track_manifest" in str(site.tick("alert_on_overdue_tables", settings).skip_message)
 
 
+def test_tables_that_lag_behind_are_told_of_after_a_clock_that_was_ahead(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = tmp_path / "told"
+    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
+    settings = replace(SETTINGS, overdue_h=2.0, alert_command=(sys.executable, "-c", script))
+    note(site.workplace.library / "a.wav", 0)
+    now_s = time.time()
+    for hours in (9000, 9003, 0, 1, 2.1):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now_s + 3600 * hours)
+        site.tick("alert_on_overdue_tables", settings)
+    first, second = (json.loads(line)["message"] for line in told.read_text().splitlines())
+    assert "behind the library for 3.0 h" in first
+    assert "behind the library for 2.1 h" in second
+
+
 def test_work_that_needs_somebody_is_told_of_once_and_then_daily(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -165,8 +165,9 @@ def _tables_overdue(settings: AutomationSettings) -> dg.SensorDefinition:
             return dg.SkipReason("All tables are up to date with the library.")
         now_s = time.time()
         state = json.loads(context.cursor) if context.cursor else {"since_s": now_s, "told_s": 0.0}
+        state["since_s"] = min(state["since_s"], now_s)  # or a clock that was ahead would keep it silent
         lag_s = now_s - state["since_s"]
-        if lag_s >= settings.overdue_h * _HOUR_S and now_s - state["told_s"] >= _REPEAT_S:
+        if lag_s >= settings.overdue_h * _HOUR_S and abs(now_s - state["told_s"]) >= _REPEAT_S:
             message = f"behind the library for {lag_s / _HOUR_S:.1f} h: {', '.join(behind)}"
             deliver(settings, {"event": "tables_overdue", "message": message})
             state["told_s"] = now_s
