@@ -196,6 +196,18 @@ def test_excerpts_end_at_the_limit(tmp_path, monkeypatch):
     assert "5 tracks, 2 of them with an excerpt" in done.output
 
 
+def test_a_damaged_file_is_a_sentence(tmp_path, monkeypatch):
+    proven(monkeypatch)
+    warehouse = publish_collection(tmp_path / "data", 3)
+    embedding_projection(dg.build_asset_context(), warehouse)
+    (warehouse.path / "warehouse.duckdb").resolve().write_bytes(bytes(20_000))
+    for command in (["map", "--export", str(tmp_path / "m.parquet")], ["report"]):
+        done = CliRunner().invoke(app, [*command, "--data", str(warehouse.path)])
+        assert done.exit_code == 1
+        assert "cannot be read" in done.output
+        assert "audio-assets rollback" in done.output
+
+
 def half_a_megabyte(root: Path, limits: AudioLimits, track: Entry) -> bytes:
     return bytes(500_000)
 

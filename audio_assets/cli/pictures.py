@@ -41,7 +41,7 @@ def report(
         with duckdb.connect(str(published), read_only=True) as connection:
             contents = read_contents(connection)
     except duckdb.Error as error:
-        fail(f"{published} cannot be read: {error}. 'audio-assets rollback' gives readers the one before")
+        _fail_to_read(published, error)
     target = (output or published.with_name("report.html")).expanduser()
     with atomic_path(target) as temporary:
         temporary.write_text(render(contents, published.stem, dt.datetime.now(dt.UTC)), encoding="utf-8")
@@ -88,6 +88,8 @@ def show_map(
             drawn = map_table(connection, warehouse.record, excerpts)
     except duckdb.CatalogException:
         fail(f"{published.name} was published by an older version: materialise warehouse_tables again")
+    except duckdb.Error as error:
+        _fail_to_read(published, error)
     # Beside the projection, and so gone with it.
     target = (export or projection_path(warehouse.record).with_name("map.parquet")).expanduser()
     with atomic_path(target) as temporary:
@@ -106,6 +108,10 @@ def _published(data: Path) -> Path:
     if not published.exists():
         fail(f"nothing is published in {published.parent} yet; run 'audio-assets run'")
     return published
+
+
+def _fail_to_read(published: Path, error: Exception) -> NoReturn:
+    fail(f"{published} cannot be read: {error}. 'audio-assets rollback' gives readers the one before")
 
 
 def _lay_out(warehouse: "Warehouse") -> None:
