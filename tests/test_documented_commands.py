@@ -158,6 +158,13 @@ def test_the_python_page_is_the_docstrings_and_its_example_runs(reader: Reader) 
     assert re.fullmatch(r"24 \d 5 \d+", done.stdout.strip())
 
 
+def test_the_python_of_the_readme_runs(reader: Reader) -> None:
+    (example,) = blocks(ROOT / "README.md", "python")
+    done = reader.run(sys.executable, "-c", f"{reader.filled_in(example)}\nprint(len(features), len(alike))")
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"24 [1-5]", done.stdout.strip())
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_commands_within_sentences_exist(path: Path) -> None:
     group = typer.main.get_command(app)
