@@ -151,12 +151,14 @@ def _work(
 
 def _newest_settings(warehouse: Warehouse) -> str | None:
     record = warehouse.record
-    batches = record.batches(EMBEDDINGS)
+    # The others keep what they were made with, for tracks that may come back.
+    with_tracks = {track.batch for track in warehouse.live_tracks()}
+    batches = [batch for batch in record.batches(EMBEDDINGS) if batch in with_tracks]
     latest_first = sorted(batches, key=lambda b: record.path(EMBEDDINGS, b).stat().st_mtime, reverse=True)
     for batch in latest_first:
         table = record.read(EMBEDDINGS, batch)
         assert table is not None
-        if table.num_rows:  # else all its tracks have been removed
+        if table.num_rows:  # else none of its tracks was analysed yet
             return str(table.sort_by("computed_at")["settings_version"][-1])
     return None
 

@@ -131,6 +131,7 @@ def test_sql_cannot_change_the_published_tables(demo: tuple[Path, str]) -> None:
     ("arguments", "code", "says"),
     [
         (("sql", "SELECT 1 AS a, 2 AS a", "--format", "json"), 1, "AS"),
+        (("sql", "SELECT 'nan'::DOUBLE AS a", "--format", "json"), 1, "--format csv"),
         (("sql", "SELEC 1"), 1, "syntax error"),
         (("run", "--library", "/no/such/folder"), 2, "does not exist"),
         (("run",), 2, "--library"),

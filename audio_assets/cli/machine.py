@@ -35,9 +35,9 @@ def doctor(
 
 def demo(data: DataDir = DEFAULT_DATA) -> None:
     """Make a small demo library and model, run everything over it, and show what came out."""
+    from audio_assets.cli.tour import show_tour
     from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
     from audio_assets.demo.library import make_demo_library
-    from audio_assets.demo.tour import show
 
     folder = data.expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,4 +45,4 @@ def demo(data: DataDir = DEFAULT_DATA) -> None:
     library = make_demo_library(folder / "demo")
     model = copy_demo_checkpoint(folder / "demo-clap")
     run_pipeline(library / "audio", None, data, str(model), True, 0, lambda _: True, {})
-    show(out, folder, library / "truth.csv")
+    show_tour(folder, library / "truth.csv")

@@ -31,6 +31,8 @@ def existing_data(data: Path) -> Path:
     """Resolve a data folder, or end the command where nothing was ever run."""
     folder = data.expanduser().resolve()
     if not (folder / "record").is_dir():
+        if (folder / "dagster").is_dir():
+            fail(f"{folder} holds no tracks yet: no look at the library has ended; ask again after the first")
         fail(f"{folder} is not a data folder yet; 'audio-assets run' makes one")
     return folder
 

@@ -62,7 +62,11 @@ def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFo
         fail("JSON needs a name of its own for each column; give them with AS")
     else:
         records = [dict(zip(names, row, strict=True)) for row in rows]
-        sys.stdout.write(json.dumps(records, default=str, ensure_ascii=False, indent=1) + "\n")
+        try:
+            text = json.dumps(records, default=str, ensure_ascii=False, indent=1, allow_nan=False)
+        except ValueError:
+            fail("JSON has no NaN and no infinity; take --format csv, or leave them out with isfinite()")
+        sys.stdout.write(text + "\n")
 
 
 def _cell(value: object) -> str:

@@ -70,7 +70,7 @@ FROM (
     ORDER BY elapsed_s DESC, song_id
     LIMIT ?
 )
-LEFT JOIN (SELECT song_id, {name} AS name FROM manifest) USING (song_id)
+LEFT JOIN (SELECT song_id, track_name AS name FROM tracks) USING (song_id)
 ORDER BY elapsed_s DESC, song_id
 """
 _CHOSEN_TRACKS = """
@@ -174,7 +174,7 @@ def read_contents(connection: "duckdb.DuckDBPyConnection") -> Contents:
         centred=centred,
         hubness=hubness(centred.vectors),
         failures=_rows(connection, _FAILURES),
-        slowest=_rows(connection, _SLOWEST.replace("{name}", _name_of(connection)), [_SHOWN_SLOWEST]),
+        slowest=_rows(connection, _SLOWEST, [_SHOWN_SLOWEST]),
     )
 
 
@@ -224,9 +224,3 @@ def _space(vectors: Vectors) -> VectorSpace:
     singular = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None)) if len(vectors) else np.empty(0)
     shares = singular[: len(vectors)] / max(singular.sum(), np.finfo(np.float64).tiny)
     return VectorSpace(vectors, sanity_record(vectors), shares)
-
-
-def _name_of(connection: "duckdb.DuckDBPyConnection") -> str:
-    """Give the SQL for what a person calls a track: its title where the manifest has any."""
-    names = {row["column_name"] for row in _rows(connection, "DESCRIBE manifest")}
-    return "coalesce(CAST(title AS VARCHAR), audio_path)" if "title" in names else "audio_path"

@@ -42,7 +42,7 @@ CREATE OR REPLACE MACRO similar_tracks(track_id, k) AS TABLE
         SELECT wanted.song_id,
                CASE WHEN known.song_id IS NULL
                     THEN error('similar_tracks: no track ' || wanted.song_id
-                               || ' in retrieval_index; track_failures says which have no embedding, and why')
+                               || ' in retrieval_index; if it is in manifest, track_failures says why')
                     ELSE known.embedding
                END AS embedding
         FROM (SELECT track_id AS song_id) AS wanted

@@ -106,7 +106,7 @@ class Soak:
         self._daemon_due_s = 0.0
         self._started_s = time.monotonic()
         self.tally = Tally()
-        self._readers = [self._start_reader(door) for door in _DOORS]
+        self._readers = {door: self._start_reader(door) for door in _DOORS}
 
     def run(self, seconds: float) -> None:
         """Soak for so long, and then until all is current once more."""
@@ -119,7 +119,7 @@ class Soak:
 
     def close(self) -> None:
         """End the readers and the site."""
-        for reader in self._readers:
+        for reader in self._readers.values():
             reader.kill()
             reader.wait()
         self._site.close()
@@ -241,8 +241,11 @@ class Soak:
             self._say("daemon started")
         for command in self._site.finished():
             self._judge(command)
-        for door in _DOORS:
+        for door, reader in self._readers.items():
             self._take_problems(self._site.logs / f"{door}.jsonl")
+            if reader.poll() is not None:
+                self._differ(f"the reader of {door} ended with {reader.returncode}")
+                self._readers[door] = self._start_reader(door)
 
     def _take_problems(self, log: Path) -> None:
         if log.exists():

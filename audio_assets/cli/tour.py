@@ -3,9 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
-
+from audio_assets.cli.printing import out, print_rows
 from audio_assets.warehouse import LINK_NAME
 
 if TYPE_CHECKING:
@@ -33,13 +31,11 @@ ORDER BY score DESC
 _ASKED = "folk/fern_and_stone.mp3"
 
 
-def show(console: Console, data_dir: Path, truth: Path) -> None:
+def show_tour(data_dir: Path, truth: Path) -> None:
     """Print feature rows beside the truth, and the neighbours of one track.
 
     Parameters
     ----------
-    console : Console
-        Where to print.
     data_dir : Path
         Data folder of a finished run over the demo library.
     truth : Path
@@ -48,20 +44,17 @@ def show(console: Console, data_dir: Path, truth: Path) -> None:
     import duckdb
 
     with duckdb.connect(str((data_dir / LINK_NAME).resolve()), read_only=True) as connection:
-        console.print("\n[bold]Features beside the tempo and key the tracks were made with[/bold]")
-        console.print("(a tempo may be found at its half or double)")
-        _print(console, connection.execute(_FEATURES, [str(truth)]))
-        console.print("\n[bold]A track and its nearest[/bold]")
-        console.print(
+        out.print("\n[bold]Features beside the tempo and key the tracks were made with[/bold]")
+        out.print("(the first eight; a tempo may be found at its half or double)")
+        _print(connection.execute(_FEATURES, [str(truth)]))
+        out.print("\n[bold]A track and its nearest[/bold]")
+        out.print(
             "Found by the demo model, which was trained on synthesised music like this and knows no other."
         )
-        _print(console, connection.execute(_NEIGHBOURS, [_ASKED, str(truth)]))
-    console.print(f"\nAsk more: audio-assets similar {_ASKED} --data {data_dir}")
-    console.print(f'          audio-assets sql --data {data_dir} "SELECT ..."')
+        _print(connection.execute(_NEIGHBOURS, [_ASKED, str(truth)]))
+    out.print(f"\nAsk more: audio-assets similar {_ASKED} --data {data_dir}")
+    out.print(f'          audio-assets sql --data {data_dir} "SELECT ..."')
 
 
-def _print(console: Console, cursor: "duckdb.DuckDBPyConnection") -> None:
-    table = Table(*(column[0] for column in cursor.description or ()), box=None)
-    for row in cursor.fetchall():
-        table.add_row(*(str(value) for value in row))
-    console.print(table)
+def _print(cursor: "duckdb.DuckDBPyConnection") -> None:
+    print_rows(tuple(column[0] for column in cursor.description or ()), cursor.fetchall())
