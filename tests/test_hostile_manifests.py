@@ -20,11 +20,16 @@ from tools.fuzz.properties import confinement_holds, key_holds, manifest_holds
 from tools.hostile.run import remove
 
 #: The library of the properties: made once, and only read.
-quickly = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+quickly = settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 SPICED = st.one_of(
-    TEXT, st.sampled_from(['"', '"x"', "=1+1", "-", "\r", "\n", ",", "007", "1e5", "'; DROP TABLE manifest;--", "٣"])
+    TEXT,
+    st.sampled_from(
+        ['"', '"x"', "=1+1", "-", "\r", "\n", ",", "007", "1e5", "'; DROP TABLE manifest;--", "٣"]
+    ),
 )
 
 
@@ -60,7 +65,9 @@ HEAD = "song_id,audio_path"
         (f"{HEAD},STRASSE,straße\na,x,1,2\n", "names a column twice"),
     ],
 )
-def test_what_would_lose_tracks_is_refused_where_it_stands(tmp_path: Path, data: bytes | str, says: str) -> None:
+def test_what_would_lose_tracks_is_refused_where_it_stands(
+    tmp_path: Path, data: bytes | str, says: str
+) -> None:
     assert says in refusal(tmp_path, data)
 
 
@@ -69,7 +76,12 @@ def test_text_stays_text_and_numbers_keep_their_digits(tmp_path: Path) -> None:
     data = f"\ufeff{HEAD},arabic,wide,long,zeros,hex,real\n1e5,a,١٢,１,12345678901234567891,007,0x10,1.50\n"
     tracks = read(tmp_path, data)
     assert tracks["song_id"] == ["1e5"]
-    assert (tracks["arabic"], tracks["wide"], tracks["zeros"], tracks["hex"]) == (["١٢"], ["１"], ["007"], ["0x10"])
+    assert (tracks["arabic"], tracks["wide"], tracks["zeros"], tracks["hex"]) == (
+        ["١٢"],
+        ["１"],
+        ["007"],
+        ["0x10"],
+    )
     assert tracks["long"] == ["12345678901234567891"]
     assert tracks["real"] == [1.5]
 
@@ -103,7 +115,9 @@ def test_a_recipe_that_makes_no_sense_is_refused(tmp_path: Path, recipe: bytes |
 
 @quickly
 @given(rows=st.lists(st.tuples(SPICED, SPICED, SPICED), max_size=8))
-def test_a_well_formed_manifest_is_read_to_the_letter(tmp_path: Path, rows: list[tuple[str, str, str]]) -> None:
+def test_a_well_formed_manifest_is_read_to_the_letter(
+    tmp_path: Path, rows: list[tuple[str, str, str]]
+) -> None:
     ids = [row[0] for row in rows]
     file = io.StringIO()
     csv.writer(file).writerows([("song_id", "audio_path", "title"), *rows])
@@ -121,7 +135,9 @@ def test_any_bytes_are_a_manifest_or_refused(tmp_path: Path, data: bytes) -> Non
     manifest_holds(tmp_path, data)
 
 
-PARTS = st.sampled_from(["..", ".", "", "Q4", "a.mp3", "C:", "\\", "out.mp3", "http:", " ", "\udcff", "\0", "x" * 300])
+PARTS = st.sampled_from(
+    ["..", ".", "", "Q4", "a.mp3", "C:", "\\", "out.mp3", "http:", " ", "\udcff", "\0", "x" * 300]
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,13 +149,21 @@ def confined() -> Iterator[Path]:
 
 
 @quickly
-@given(path=st.one_of(TEXT, st.lists(PARTS, max_size=8).map("/".join), st.lists(PARTS, max_size=8).map("\\".join)))
+@given(
+    path=st.one_of(
+        TEXT, st.lists(PARTS, max_size=8).map("/".join), st.lists(PARTS, max_size=8).map("\\".join)
+    )
+)
 def test_no_path_leads_out(confined: Path, path: str) -> None:
     confinement_holds(confined, path)
 
 
 @quickly
-@given(key=st.one_of(TEXT, st.from_regex(r"batch-\d+\n?"), st.sampled_from(["..", "a/b", "a,b", "a...b", "batch-1"])))
+@given(
+    key=st.one_of(
+        TEXT, st.from_regex(r"batch-\d+\n?"), st.sampled_from(["..", "a/b", "a,b", "a...b", "batch-1"])
+    )
+)
 def test_a_partition_key_is_a_plain_folder_name(tmp_path: Path, key: str) -> None:
     key_holds(tmp_path, key)
 
@@ -166,14 +190,50 @@ def test_folders_a_thousand_deep_are_walked(tmp_path: Path) -> None:
         remove(root)  # pytest's own way recurses, too
 
 
-def test_a_manifest_of_traps_goes_through_to_the_exports(workplace: Workplace, tracks: dict[str, Path]) -> None:
+def test_a_manifest_of_traps_goes_through_to_the_exports(
+    workplace: Workplace, tracks: dict[str, Path]
+) -> None:
     """Ids that look like formulas, SQL, paths and numbers, and columns that DuckDB has a meaning of its own for."""
     song = next(iter(tracks.values()))
     ids = [
-        *("=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "007", "1e5", "NA", "null", "../../etc/passwd", "a/b"),
-        *("'; DROP TABLE manifest; --", 'quote"s', "line\nbreak", "\U0001f3b5", "\x1b[31mred", "a,b", "é", "é"),
+        *(
+            "=1+1",
+            "+1",
+            "-1",
+            "@SUM(A1)",
+            "\tx",
+            "\rx",
+            "007",
+            "1e5",
+            "NA",
+            "null",
+            "../../etc/passwd",
+            "a/b",
+        ),
+        *(
+            "'; DROP TABLE manifest; --",
+            'quote"s',
+            "line\nbreak",
+            "\U0001f3b5",
+            "\x1b[31mred",
+            "a,b",
+            "é",
+            "é",
+        ),
     ]
-    columns = ["file_row_number", "filename", "rowid", "tempo_bpm", "tempo_bpm_1", 'a"b', "select", "$x", "a;b", "ß", "\n"]
+    columns = [
+        "file_row_number",
+        "filename",
+        "rowid",
+        "tempo_bpm",
+        "tempo_bpm_1",
+        'a"b',
+        "select",
+        "$x",
+        "a;b",
+        "ß",
+        "\n",
+    ]
     path = workplace.data.parent / "traps.csv"
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -191,7 +251,12 @@ def test_a_manifest_of_traps_goes_through_to_the_exports(workplace: Workplace, t
     for table in (
         pd.read_csv(exported, dtype={"song_id": str}, keep_default_na=False)["song_id"].tolist(),
         [row["song_id"] for row in csv.DictReader(io.StringIO(exported.read_bytes().decode(), newline=""))],
-        [row[0] for row in duckdb.sql(f"SELECT song_id FROM read_csv('{exported}', all_varchar = true)").fetchall()],
+        [
+            row[0]
+            for row in duckdb.sql(
+                f"SELECT song_id FROM read_csv('{exported}', all_varchar = true)"
+            ).fetchall()
+        ],
     ):
         assert table == ids, "an id was changed on the way out"
 

@@ -84,7 +84,8 @@ def _refuse_unsupported(audio_path: str) -> None:
         raise TrackFailure(FailureCode.UNSUPPORTED_PATH, "the manifest names no audio path")
     if len(audio_path) > _MOST_CHARACTERS:
         raise TrackFailure(
-            FailureCode.MISSING, f"no file has a path of {len(audio_path)} characters: {audio_path[:_SHOWN]!r}..."
+            FailureCode.MISSING,
+            f"no file has a path of {len(audio_path)} characters: {audio_path[:_SHOWN]!r}...",
         )
     if _URL.match(audio_path):
         raise TrackFailure(

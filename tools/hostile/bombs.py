@@ -21,7 +21,9 @@ def bombs(seed: int) -> Iterator[Case]:
     """Cases of claims, then of contents that grow, then of files that are large and hold nothing."""
     sound = music(seed=seed)
     good = encode("wav", sound)
-    yield content(KIND, "44 bytes that claim 4 GB.wav", patched(good[:44], 40, struct.pack("<I", 2**31 - 2**17)))
+    yield content(
+        KIND, "44 bytes that claim 4 GB.wav", patched(good[:44], 40, struct.pack("<I", 2**31 - 2**17))
+    )
     yield content(KIND, "ds64 of 2^62 bytes.wav", _ds64(2**62))
     yield content(KIND, "claims 96 h.flac", flac_of_constant(RATE_HZ, claimed=2**36 - 1))
     yield content(KIND, "3 h of nothing.flac", flac_of_constant(3 * _HOUR))
@@ -63,7 +65,11 @@ def flac_of_constant(n: int, *, claimed: int | None = None, channels: int = 1, s
 
 
 def _flac_frame(number: int, size: int, channels: int, value: int) -> bytes:
-    head = bytes([0xFF, 0xF8, 0x79, (channels - 1) << 4 | 0x08]) + chr(number).encode() + (size - 1).to_bytes(2, "big")
+    head = (
+        bytes([0xFF, 0xF8, 0x79, (channels - 1) << 4 | 0x08])
+        + chr(number).encode()
+        + (size - 1).to_bytes(2, "big")
+    )
     frame = head + bytes([_crc(head, 8, 0x07)]) + (b"\0" + value.to_bytes(2, "big")) * channels
     return frame + _crc(frame, 16, 0x8005).to_bytes(2, "big")
 
@@ -80,7 +86,14 @@ def _crc(data: bytes, bits: int, polynomial: int) -> int:
 
 def _ds64(size: int) -> bytes:
     sizes = struct.pack("<QQQI", size, size, size, 0)
-    return b"RF64\xff\xff\xff\xffWAVE" + b"ds64\x1c\0\0\0" + sizes + b"fmt \x10\0\0\0" + wav_format() + b"data\xff\xff\xff\xff"
+    return (
+        b"RF64\xff\xff\xff\xffWAVE"
+        + b"ds64\x1c\0\0\0"
+        + sizes
+        + b"fmt \x10\0\0\0"
+        + wav_format()
+        + b"data\xff\xff\xff\xff"
+    )
 
 
 def _mp3_of_one_frame(n: int) -> bytes:
@@ -137,8 +150,12 @@ def _matroska_compressed(size: int) -> bytes:
         return bytes.fromhex(name) + (len(content) | 1 << 56).to_bytes(8, "big") + content
 
     compression = element("6d80", element("6240", element("5034", element("4254", b"\0"))))
-    audio = element("e1", element("b5", struct.pack(">d", RATE_HZ)) + element("9f", b"\1") + element("6264", b"\x10"))
-    entry = element("d7", b"\1") + element("73c5", b"\1") + element("83", b"\2") + element("86", b"A_PCM/INT/LIT")
+    audio = element(
+        "e1", element("b5", struct.pack(">d", RATE_HZ)) + element("9f", b"\1") + element("6264", b"\x10")
+    )
+    entry = (
+        element("d7", b"\1") + element("73c5", b"\1") + element("83", b"\2") + element("86", b"A_PCM/INT/LIT")
+    )
     tracks = element("1654ae6b", element("ae", entry + audio + compression))
     block = element("a3", b"\x81\0\0\x80" + zlib.compress(np.zeros(size, np.uint8).tobytes(), 9))
     cluster = element("1f43b675", element("e7", b"\0") + block)

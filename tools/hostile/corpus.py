@@ -42,7 +42,9 @@ def write(cases: list[Case], folder: Path) -> None:
     """Make the files of some cases below a folder."""
     for case in cases:
         path = folder / case.path
-        for parent in reversed(path.parents):  # one by one: mkdir with parents=True recurses, and some are deep
+        for parent in reversed(
+            path.parents
+        ):  # one by one: mkdir with parents=True recurses, and some are deep
             parent.mkdir(exist_ok=True)
         case.write(path)
 

@@ -19,7 +19,22 @@ _FLIPS = 4
 def lies(seed: int) -> Iterator[Case]:
     """Cases of one field each, then of bytes changed at random."""
     sound = music(seed=seed)
-    for make in (_wav, _aiff, _au, _caf, _flac, _vorbis, _opus, _mp3, _adts, _mp4, _matroska, _asf, _tta, _wv):
+    for make in (
+        _wav,
+        _aiff,
+        _au,
+        _caf,
+        _flac,
+        _vorbis,
+        _opus,
+        _mp3,
+        _adts,
+        _mp4,
+        _matroska,
+        _asf,
+        _tta,
+        _wv,
+    ):
         for label, data in make(sound):
             suffix = FORMATS[make.__name__[1:]][0] if make.__name__[1:] in FORMATS else _SUFFIXES[make]
             yield content(KIND, f"{make.__name__[1:]} {label}{suffix}", data)
@@ -34,12 +49,19 @@ def patched(file: bytes, at: int, *new: bytes) -> bytes:
 
 def riff(*chunks: tuple[bytes, bytes], size: int | None = None) -> bytes:
     """RIFF file of chunks with their true sizes."""
-    body = b"".join(name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2) for name, data in chunks)
+    body = b"".join(
+        name + len(data).to_bytes(4, "little") + data + b"\0" * (len(data) % 2) for name, data in chunks
+    )
     return b"RIFF" + (4 + len(body) if size is None else size).to_bytes(4, "little") + b"WAVE" + body
 
 
 def wav_format(
-    tag: int = 1, channels: int = 1, rate_hz: int = 44_100, align: int = 2, bits: int = 16, per_s: int | None = None
+    tag: int = 1,
+    channels: int = 1,
+    rate_hz: int = 44_100,
+    align: int = 2,
+    bits: int = 16,
+    per_s: int | None = None,
 ) -> bytes:
     """Content of a ``fmt`` chunk."""
     bytes_per_s = (rate_hz * align) & _U32 if per_s is None else per_s
@@ -70,11 +92,17 @@ def _wav(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
     for bits in (0, 1, 7, 8, 12, 24, 32, 33, 64, 255, _U16):
         yield f"{bits} bits", riff((b"fmt ", wav_format(bits=bits)), (b"data", data))
     for tag, bits in ((3, 16), (3, 32), (3, 64), (3, 128)):
-        yield f"float of {bits} bits", riff((b"fmt ", wav_format(tag, align=bits // 8, bits=bits)), (b"data", data))
+        yield (
+            f"float of {bits} bits",
+            riff((b"fmt ", wav_format(tag, align=bits // 8, bits=bits)), (b"data", data)),
+        )
     yield "no fmt", riff((b"data", data))
     yield "no data", riff((b"fmt ", wav_format()))
     yield "data before fmt", riff((b"data", data), (b"fmt ", wav_format()))
-    yield "fmt twice", riff((b"fmt ", wav_format()), (b"fmt ", wav_format(channels=7, rate_hz=1)), (b"data", data))
+    yield (
+        "fmt twice",
+        riff((b"fmt ", wav_format()), (b"fmt ", wav_format(channels=7, rate_hz=1)), (b"data", data)),
+    )
     yield "data twice", riff((b"fmt ", wav_format()), (b"data", data), (b"data", data))
     yield "empty data before data", riff((b"fmt ", wav_format()), (b"data", b""), (b"data", data))
     yield "fact lies", riff((b"fmt ", wav_format()), (b"fact", b"\xff" * 4), (b"data", data))
@@ -86,8 +114,14 @@ def _wav(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
     yield "LIST lies", riff((b"LIST", listed), (b"fmt ", wav_format()), (b"data", data))
     yield "JUNK of 4 GB", good[:12] + b"JUNK" + b"\xff" * 4 + good[12:]
     yield "odd chunk unpadded", good[:12] + b"JUNK\3\0\0\0abc" + good[12:]
-    yield "id3 chunk lies", riff((b"fmt ", wav_format()), (b"data", data), (b"id3 ", b"ID3\4\0\0\x7f\x7f\x7f\x7fTIT2"))
-    yield "cue lies", riff((b"fmt ", wav_format()), (b"cue ", b"\xff" * 8), (b"smpl", b"\xff" * 40), (b"data", data))
+    yield (
+        "id3 chunk lies",
+        riff((b"fmt ", wav_format()), (b"data", data), (b"id3 ", b"ID3\4\0\0\x7f\x7f\x7f\x7fTIT2")),
+    )
+    yield (
+        "cue lies",
+        riff((b"fmt ", wav_format()), (b"cue ", b"\xff" * 8), (b"smpl", b"\xff" * 40), (b"data", data)),
+    )
 
 
 def _aiff(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
@@ -147,12 +181,16 @@ def _flac(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
     good = encode("flac", sound)
     packed = int.from_bytes(good[18:26], "big")  # 20 bits of rate, 3 of channels, 5 of bits, 36 of samples
 
-    def stream(rate_hz: int | None = None, channels: int | None = None, bits: int | None = None, n: int | None = None) -> bytes:
+    def stream(
+        rate_hz: int | None = None, channels: int | None = None, bits: int | None = None, n: int | None = None
+    ) -> bytes:
         rate_hz = packed >> 44 if rate_hz is None else rate_hz
         channels = (packed >> 41 & 7) + 1 if channels is None else channels
         bits = (packed >> 36 & 31) + 1 if bits is None else bits
         n = packed & (2**36 - 1) if n is None else n
-        return patched(good, 18, (rate_hz << 44 | (channels - 1) << 41 | (bits - 1) << 36 | n).to_bytes(8, "big"))
+        return patched(
+            good, 18, (rate_hz << 44 | (channels - 1) << 41 | (bits - 1) << 36 | n).to_bytes(8, "big")
+        )
 
     for rate_hz in (0, 1, 3_999, 655_350, 2**20 - 1):
         yield f"{rate_hz} Hz", stream(rate_hz=rate_hz)
@@ -164,7 +202,14 @@ def _flac(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
         yield f"{n} samples", stream(n=n)
     for label, value in {"0": bytes(4), "16": b"\0\x10\0\x10", "65535": b"\xff" * 4}.items():
         yield f"block size {label}", patched(good, 8, value)
-    yield "wrong MD5", patched(good, 26, bytes(16), )
+    yield (
+        "wrong MD5",
+        patched(
+            good,
+            26,
+            bytes(16),
+        ),
+    )
     yield "STREAMINFO of 16 MB", patched(good, 5, b"\xff" * 3)
     yield "STREAMINFO of 0 bytes", patched(good, 5, bytes(3))
     yield "no last block", patched(good, 4, b"\0").replace(b"\x84", b"\x04", 1)
@@ -221,7 +266,9 @@ def _opus(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
 
 def _with_body(all_pages: list[ogg.Page], number: int, at: int, new: bytes) -> bytes:
     page = all_pages[number]
-    return ogg.joined([*all_pages[:number], replace(page, body=patched(page.body, at, new)), *all_pages[number + 1 :]])
+    return ogg.joined(
+        [*all_pages[:number], replace(page, body=patched(page.body, at, new)), *all_pages[number + 1 :]]
+    )
 
 
 def _pages(all_pages: list[ogg.Page]) -> Iterator[tuple[str, bytes]]:
@@ -285,7 +332,10 @@ def _adts(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
         ("with checksum", 1, good[1] & 0xFE),
     ):
         yield label, patched(good, at, bytes([value]))
-    yield "rate changes", good + encode("aac", sound).replace(good[:3], patched(good[:3], 2, bytes([good[2] ^ 4])))
+    yield (
+        "rate changes",
+        good + encode("aac", sound).replace(good[:3], patched(good[:3], 2, bytes([good[2] ^ 4]))),
+    )
     yield "headers only", good[:7] * 5_000
 
 
@@ -302,7 +352,10 @@ def _mp4(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
         yield f"duration {duration}", patched(good, at[b"mdhd"] + 16, struct.pack(">I", duration))
     for name, offset in ((b"stsz", 8), (b"stco", 4), (b"stts", 4), (b"stsc", 4), (b"stsd", 4)):
         for count in (0, 2**31, _U32):
-            yield f"{name.decode()} counts {count}", patched(good, at[name] + offset, struct.pack(">I", count))
+            yield (
+                f"{name.decode()} counts {count}",
+                patched(good, at[name] + offset, struct.pack(">I", count)),
+            )
     yield "samples of 2 GB", patched(good, at[b"stsz"] + 4, struct.pack(">I", 2**31 - 1))
     yield "2^31 samples of a byte", patched(good, at[b"stsz"] + 4, struct.pack(">II", 1, 2**31))
     for offset in (0, 1, _U32):
@@ -316,7 +369,11 @@ def _mp4(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
     for codec in (b"drms", b"zzzz", b"enca", b"mp4v", b"\0\0\0\0", b"samr", b"text"):
         label = codec.hex() if codec[0] == 0 else codec.decode()
         yield f"codec {label}", patched(good, at[b"mp4a"] - 4, codec)
-    for label, config in {"1 Hz": b"\x17\x80\0\0\x88", "rate 13": b"\x16\x88", "type 31": b"\xff\xff"}.items():
+    for label, config in {
+        "1 Hz": b"\x17\x80\0\0\x88",
+        "rate 13": b"\x16\x88",
+        "type 31": b"\xff\xff",
+    }.items():
         esds = good.index(b"\x05\x80\x80\x80", at[b"esds"]) + 5
         yield f"AAC {label}", patched(good, esds, config)
     yield "video", patched(good, at[b"hdlr"] + 8, b"vide")
@@ -344,12 +401,18 @@ def _matroska(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
             yield f"{format} {n} channels", patched(good, channels[1], n.to_bytes(size, "big"))
         yield f"{format} unknown codec", patched(good, codec[1], b"A_ZZZZ")
         yield f"{format} video codec", patched(good, codec[1], b"V_VP8\0")
-        for element, label in ((0x18538067, "segment"), (0x1654AE6B, "tracks"), (0xAE, "track"), (0x1F43B675, "cluster")):
+        for element, label in (
+            (0x18538067, "segment"),
+            (0x1654AE6B, "tracks"),
+            (0xAE, "track"),
+            (0x1F43B675, "cluster"),
+        ):
             start, body, _ = found[element]
             n = body - start - len(f"{element:x}") // 2
             for size in (0, 2 ** (7 * n) - 2, 2 ** (7 * n) - 1):
-                yield f"{format} {label} of {size} bytes", patched(
-                    good, body - n, (size | 1 << 7 * n).to_bytes(n, "big")
+                yield (
+                    f"{format} {label} of {size} bytes",
+                    patched(good, body - n, (size | 1 << 7 * n).to_bytes(n, "big")),
                 )
 
 
@@ -371,7 +434,13 @@ def _asf(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
 
 def _tta(sound: np.ndarray) -> Iterator[tuple[str, bytes]]:
     good = encode("tta", sound)
-    for label, at, width in (("format", 4, 2), ("channels", 6, 2), ("bits", 8, 2), ("rate", 10, 4), ("length", 14, 4)):
+    for label, at, width in (
+        ("format", 4, 2),
+        ("channels", 6, 2),
+        ("bits", 8, 2),
+        ("rate", 10, 4),
+        ("length", 14, 4),
+    ):
         for value in (0, 1, 255, 2 ** (8 * width) - 1):
             yield f"{label} {value}", patched(good, at, value.to_bytes(width, "little"))
 

@@ -24,7 +24,7 @@ ROW = "row"
 NEIGHBOURS = "neighbours"
 _MOVE_EVERY_S = 0.01
 
-#: Where features and embeddings differ only in which of them met the file in which state.
+#: What each stage made of a track: rows and failures.
 _STAGES = {"features": "feature_outcomes", "embedding": "embedding_attempts"}
 
 
@@ -75,8 +75,8 @@ class Verdict:
         By path below the library; one that was never listed (a folder) has none.
     report : RunReport
         What the pipeline said of itself.
-    neighbours : dict of str to bytes
-        Every number of each good file, as bytes.
+    neighbours : dict of str to tuple
+        Every number of each good file, features and embedding.
     elapsed_s : float
         Of the run.
     """
@@ -86,17 +86,14 @@ class Verdict:
     neighbours: dict[str, tuple[Any, ...]] = field(repr=False)
     elapsed_s: float = 0.0
 
-    def crashes(self) -> dict[str, list[End]]:
-        """Files that took a worker down or kept one too long, and those whose failure nobody foresaw."""
-        codes = {"worker_died", "timed_out", "out_of_memory", "analysis_failed"}
-        return {path: ends for path, ends in self.ends.items() if codes & {end.code for end in ends}}
-
 
 def neighbours(seed: int) -> Iterator[Case]:
     """Good files, one of each format, that lie among the bad ones by name."""
     for number, (format, (suffix, _)) in enumerate(FORMATS.items()):
         data = encode(format, music(2.5, seed=seed + number))
-        yield Case(NEIGHBOURS, f"{format}{suffix}", lambda path, data=data: path.write_bytes(data), is_music=True)  # type: ignore[misc]
+        yield Case(
+            NEIGHBOURS, f"{format}{suffix}", lambda path, data=data: path.write_bytes(data), is_music=True
+        )  # type: ignore[misc]
 
 
 def try_all(site: Site, cases: Sequence[Case]) -> Verdict:

@@ -33,12 +33,28 @@ def signals(seed: int) -> Iterator[Case]:
         yield content(KIND, f"{label}.wav", sndfile(stacked, "WAV", "FLOAT"))
     for rate_hz in (4_000, 4_001, 44_101, 192_000, 384_000):
         yield content(KIND, f"{rate_hz} Hz.wav", sndfile(music(2.0, seed, rate_hz), "WAV", rate_hz=rate_hz))
-    for label, n in {"1 sample": 1, "2 samples": 2, "1 s less one": RATE_HZ - 1, "1 s": RATE_HZ, "none": 0}.items():
+    for label, n in {
+        "1 sample": 1,
+        "2 samples": 2,
+        "1 s less one": RATE_HZ - 1,
+        "1 s": RATE_HZ,
+        "none": 0,
+    }.items():
         yield content(KIND, f"{label}.flac", sndfile(sound[:n], "FLAC"))
     doubles = {"1e300": 1e300, "5e-324": 5e-324, "-1e300": -1e300, "3.5e38": 3.5e38}
     for label, value in doubles.items():
         yield content(KIND, f"double {label}.wav", sndfile(np.full(_N, value), "WAV", "DOUBLE"))
-    for subtype in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"):
+    for subtype in (
+        "PCM_U8",
+        "PCM_16",
+        "PCM_24",
+        "PCM_32",
+        "ULAW",
+        "ALAW",
+        "IMA_ADPCM",
+        "MS_ADPCM",
+        "GSM610",
+    ):
         yield content(KIND, f"full scale {subtype}.wav", sndfile(np.sign(sound - 0.01), "WAV", subtype))
 
 
@@ -83,7 +99,8 @@ def _mono(rng: np.random.Generator) -> Iterator[tuple[str, NDArray[np.float32]]]
     for frequency_hz in (0.5, 20, 440, 20_000, 22_049):
         yield f"sine of {frequency_hz} Hz", np.sin(2 * np.pi * frequency_hz * t).astype(np.float32)
     yield "chirp", np.sin(2 * np.pi * 5_000 * t**2).astype(np.float32)
-    yield "bursts faster than beats", (np.sin(2 * np.pi * 3_000 * t) * (np.sin(2 * np.pi * 30 * t) > 0)).astype(
-        np.float32
+    yield (
+        "bursts faster than beats",
+        (np.sin(2 * np.pi * 3_000 * t) * (np.sin(2 * np.pi * 30 * t) > 0)).astype(np.float32),
     )
     yield "one loud click in faint noise", spoilt(_N // 2, 900) * np.float32(1e-3)
