@@ -38,7 +38,7 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class _Console(Console):
-    """Shows what a terminal would obey, as ``\\x1b``."""
+    """Shows what a terminal would obey, by its number."""
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Make text of a string that was given to be printed, be it a line or a cell."""
@@ -79,7 +79,7 @@ def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFo
         writer.writerows(rows)
         if n_formulas := sum(_may_be_formula(cell) for row in rows for cell in row):
             err.print(
-                f"note: {n_formulas} texts begin like a formula (= + - @); in a spreadsheet, import them as text"
+                f"note: {n_formulas} texts begin like formulas (= + - @); import them as text into a spreadsheet"
             )
     elif len(set(names)) < len(names):
         fail("JSON needs a name of its own for each column; give them with AS")

@@ -99,8 +99,8 @@ def _scan(root: Path) -> Source:
 def _read_csv(path: Path) -> pa.Table:
     """Read a CSV, every column as text; refuse whatever another program might read otherwise.
 
-    With Python's reader, as Arrow's takes a quote that is never closed, or closed in the middle of a cell, for
-    text: the tracks behind it would be gone without a word.
+    With Python's reader, as Arrow's takes a quote that is never closed, or closed in the middle of a cell,
+    for text: the tracks behind it would be gone without a word.
     """
     if not path.is_file():
         raise ManifestError(f"there is no manifest {path}")

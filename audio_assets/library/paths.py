@@ -23,7 +23,7 @@ _ESCAPED_BYTE = re.compile(r"\\udc([89a-f][0-9a-f])")
 
 
 def escaped_name(path: str) -> str:
-    """Text of a path as the system gave it, whose bytes that are no UTF-8 are written as ``\\udcff``."""
+    """Text of a path as the system gave it; a byte that is no UTF-8 becomes a backslash and ``udcff``."""
     return path.encode(errors="backslashreplace").decode()
 
 
@@ -54,8 +54,8 @@ def locate(root: Path, audio_path: str) -> Path:
     Raises
     ------
     TrackFailure
-        ``unsupported_path`` (blank, a URL, a NUL byte, a name that is not UTF-8), ``outside_root``, ``missing``, ``not_a_file``
-        or ``unreadable``.
+        ``unsupported_path`` (blank, a URL, a NUL byte, a name that is not UTF-8), ``outside_root``,
+        ``missing``, ``not_a_file`` or ``unreadable``.
     """
     root = root.resolve()
     _refuse_unsupported(audio_path)

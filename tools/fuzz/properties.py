@@ -1,4 +1,4 @@
-"""What holds for any manifest, any path and any partition key; each raises AssertionError where it does not."""
+"""What holds for any manifest, path and partition key; each raises AssertionError where it does not."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Where the headers of a file begin and end: the places at which a file that is cut, or a field that lies, hurts."""
+"""Where the headers of a file begin and end: the places at which it hurts to be cut, or to be lied to."""
 
 import struct
 from collections.abc import Callable, Iterator

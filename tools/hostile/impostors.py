@@ -17,7 +17,7 @@ from audio_assets.library.discovery import SCORE_SUFFIXES
 from tools.hostile.case import Case, content
 
 KIND = "impostors"
-_SECRET = "/etc/passwd"
+_SECRET = "/etc/passwd"  # noqa: S105 - a file, and the best known one
 
 
 def impostors(seed: int) -> Iterator[Case]:

@@ -76,7 +76,7 @@ _ODD_NAMES = (
 
 
 def odd_names(seed: int) -> Iterator[Case]:
-    """The same sound under names that were not meant for one; all but the last two have to end in a row."""
+    """Give one sound names that were not meant for one; all but the last two have to end in a row."""
     data = encode("wav", music(seed=seed))
     for name in _ODD_NAMES:
         yield content(NAMES, name, data, is_music=True)

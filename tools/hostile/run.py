@@ -16,7 +16,7 @@ from resources.clap_model import ClapModel
 from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
-from tools.hostile.case import Case
+from tools.hostile.case import Case, content
 from tools.hostile.corpus import write
 from tools.hostile.sounds import FORMATS, encode, music
 
@@ -91,9 +91,7 @@ def neighbours(seed: int) -> Iterator[Case]:
     """Good files, one of each format, that lie among the bad ones by name."""
     for number, (format, (suffix, _)) in enumerate(FORMATS.items()):
         data = encode(format, music(2.5, seed=seed + number))
-        yield Case(
-            NEIGHBOURS, f"{format}{suffix}", lambda path, data=data: path.write_bytes(data), is_music=True
-        )  # type: ignore[misc]
+        yield content(NEIGHBOURS, f"{format}{suffix}", data, is_music=True)
 
 
 def try_all(site: Site, cases: Sequence[Case]) -> Verdict:
@@ -129,17 +127,19 @@ def _ends(site: Site) -> dict[str, list[End]]:
     for path, code, message in site.rows("SELECT audio_path, failure_code, failure_message FROM manifest"):
         ends[path] = [End("manifest", code, message)] if code else []
     for stage, table in _STAGES.items():
-        query = f"SELECT audio_path, o.failure_code, o.failure_message FROM {table} o JOIN manifest USING (song_id)"  # noqa: S608
+        columns = "audio_path, o.failure_code, o.failure_message"
+        query = f"SELECT {columns} FROM {table} o JOIN manifest USING (song_id)"  # noqa: S608
         for path, code, message in site.rows(query):
             ends[path].append(End(stage, code or ROW, message or ""))
     return ends
 
 
 def _numbers(site: Site) -> dict[str, tuple[Any, ...]]:
-    query = (
-        "SELECT audio_path, f.* EXCLUDE (song_id), e.embedding FROM audio_features f JOIN clap_embeddings e USING (song_id) "
-        f"JOIN manifest USING (song_id) WHERE audio_path LIKE '{NEIGHBOURS}/%'"
-    )
+    query = f"""
+        SELECT audio_path, f.* EXCLUDE (song_id), e.embedding
+        FROM audio_features f JOIN clap_embeddings e USING (song_id) JOIN manifest USING (song_id)
+        WHERE audio_path LIKE '{NEIGHBOURS}/%'
+    """  # noqa: S608
     return {path: numbers for path, *numbers in site.rows(query)}  # type: ignore[misc]
 
 

@@ -44,7 +44,7 @@ def _of_cases(verdict: Verdict, cases: Sequence[Case]) -> Iterator[str]:
     for case in cases:
         ends = _ends(verdict, case)
         codes = [end.code for end in ends]
-        if not ends and case.path in verdict.ends:
+        if not ends and escaped_name(case.path) in verdict.ends:
             yield f"{case.path!r} has no end"
         if case.is_music and codes != [ROW, ROW]:
             yield f"{case.path!r} is music, and ended in {codes}"
@@ -57,10 +57,10 @@ def summary(verdict: Verdict, alone: Verdict, cases: Sequence[Case], pool: Analy
     codes = Counter(end.code for case in cases for end in _ends(verdict, case))
     return (
         f"{len(cases)} files, seed {seed}, {pool.workers} workers with {pool.track_timeout_s:.0f} s and "
-        f"{pool.track_memory_mb} MB a track; {verdict.elapsed_s / 60:.0f} minutes on two cores that did much else. "
+        f"{pool.track_memory_mb} MB a track; {verdict.elapsed_s / 60:.0f} minutes on two busy cores. "
         f"Crashes of a worker: {codes[CRASHES]}. Time-outs: {codes[TIME_OUTS]}. Failures that nobody foresaw "
         f"(`{_UNFORESEEN}`): {codes[_UNFORESEEN]}. Runs that failed: {len(verdict.report.failed_jobs)}. "
-        f"Good neighbours with the same bits as alone, features and embedding: {same} of {len(alone.neighbours)}."
+        f"Good neighbours with the same bits as alone, in both tables: {same} of {len(alone.neighbours)}."
     )
 
 
