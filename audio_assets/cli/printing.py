@@ -78,9 +78,8 @@ def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFo
         writer.writerow(names)
         writer.writerows(rows)
         if n_formulas := sum(_may_be_formula(cell) for row in rows for cell in row):
-            err.print(
-                f"note: {n_formulas} texts begin like formulas (= + - @); import them as text into a spreadsheet"
-            )
+            advice = "in a spreadsheet, import them as text"
+            err.print(f"note: {n_formulas} texts begin like formulas (= + - @); {advice}")
     elif len(set(names)) < len(names):
         fail("JSON needs a name of its own for each column; give them with AS")
     else:
