@@ -7,6 +7,8 @@
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 # make bench-retrieval                 what a search costs at 10^3 to 10^6 vectors, into benchmarks/README.md
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
+# make hostile                         1,500 bad files through the pipeline, into docs/hostile.md (OUT=new folder)
+# make fuzz                            a million inputs each for manifests, paths and partition keys (RUNS=number)
 # make soak                            an hour of everything at once against an oracle; SOAK_S=3600 SEED=number
 
 PYTHON ?= python3
@@ -22,6 +24,9 @@ ROUNDS     ?= 3
 # How long to soak, and the seed; without one it is the time, and printed.
 SOAK_S     ?= 3600
 SEED       ?=
+# Where the hostile files go, and how many inputs a fuzz target gets.
+OUT        ?= $(DATA)/hostile
+RUNS       ?= 1000000
 
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -29,7 +34,7 @@ INSTALLED := $(VENV)/.installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval soak lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval soak hostile fuzz lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -65,6 +70,15 @@ bench-growth: $(INSTALLED)
 
 soak: $(INSTALLED)
 	$(BIN)/python -m tools.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
+
+hostile: $(INSTALLED)
+	$(BIN)/python -m tools.hostile --seed $(or $(SEED),1) --out "$(OUT)" --document docs/hostile.md
+
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[fuzz]'
+	$(BIN)/python -m tools.fuzz key --runs $(RUNS)
+	$(BIN)/python -m tools.fuzz path --runs $(RUNS)
+	$(BIN)/python -m tools.fuzz manifest --runs $(RUNS)
 
 $(INSTALLED): pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)

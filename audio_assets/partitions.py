@@ -24,12 +24,18 @@ class BatchConfig(dg.Config):
     )
 
 
-_KEY = re.compile(r"batch-\d{6,}")
+_KEY = re.compile(r"batch-[0-9]{6,}")
 _MOST_KEYS_A_CALL = 10_000
 
 
 class PartitionKeyError(Exception):
     """A partition key that no batch of ours can have; Dagster itself would accept it."""
+
+
+def require_batch_key(key: str) -> None:
+    """Raise PartitionKeyError for a key that is not of the form ``batch-000123``."""
+    if not _KEY.fullmatch(key):
+        raise PartitionKeyError(f"{key!r} is not a batch key (batch- and six digits)")
 
 
 def register_batches(instance: dg.DagsterInstance, keys: Iterable[str]) -> list[str]:
@@ -54,8 +60,7 @@ def register_batches(instance: dg.DagsterInstance, keys: Iterable[str]) -> list[
     """
     wanted = list(keys)
     for key in wanted:
-        if not _KEY.fullmatch(key):
-            raise PartitionKeyError(f"{key!r} is not a batch key (batch- and six digits)")
+        require_batch_key(key)
     assert track_batches.name is not None
     known = set(instance.get_dynamic_partitions(track_batches.name))
     new = [key for key in wanted if key not in known]

@@ -247,7 +247,7 @@ def _aiff_duration_s(file: BinaryIO) -> float | None:
 
     try:
         return float(AIFFInfo(file).length)
-    except error:
+    except (error, MemoryError):  # a chunk that claims gigabytes is read whole
         return None
 
 
@@ -275,6 +275,8 @@ def _ffmpeg_header(path: Path) -> AudioHeader:
             if not container.streams.audio:
                 raise TrackFailure(FailureCode.UNDECODABLE, "the file holds no audio stream")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise TrackFailure(FailureCode.UNDECODABLE, "FFmpeg has no decoder for the codec")
             if not stream.codec_context.sample_rate:
                 raise TrackFailure(FailureCode.UNDECODABLE, "FFmpeg finds no sample rate")
             return AudioHeader(

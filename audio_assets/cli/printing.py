@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterable
 from enum import StrEnum
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 EXIT_FAILED = 1
 EXIT_NOTHING_ANALYSED = 3
@@ -27,8 +29,25 @@ class OutputFormat(StrEnum):
 
 _SHOWN_ITEMS = 4
 _NO_WIDTH = 1_000_000
-out = Console(soft_wrap=True)
-err = Console(stderr=True, soft_wrap=True)
+
+#: What a terminal obeys and does not show, but for line feed and tab: a title may hold any of it.
+_OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+#: What a spreadsheet takes for the beginning of a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class _Console(Console):
+    """Shows what a terminal would obey, by its number."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Make text of a string that was given to be printed, be it a line or a cell."""
+        visible = _OBEYED.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+        return super().render_str(visible, **options)
+
+
+out = _Console(soft_wrap=True)
+err = _Console(stderr=True, soft_wrap=True)
 
 
 def fail(message: str) -> NoReturn:
@@ -45,7 +64,7 @@ def print_rows(header: tuple[str, ...], rows: Iterable[tuple[Any, ...]]) -> None
     for row in rows:
         table.add_row(*(escape(_cell(value)) for value in row))
     # A file or a pipe has no width: what reads it wants each row on one line.
-    console = out if out.is_terminal else Console(soft_wrap=True, width=_NO_WIDTH)
+    console = out if out.is_terminal else _Console(soft_wrap=True, width=_NO_WIDTH)
     console.print(table)
 
 
@@ -58,6 +77,9 @@ def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFo
         writer = csv.writer(sys.stdout, lineterminator="\n")
         writer.writerow(names)
         writer.writerows(rows)
+        if n_formulas := sum(_may_be_formula(cell) for row in rows for cell in row):
+            advice = "in a spreadsheet, import them as text"
+            err.print(f"note: {n_formulas} texts begin like formulas (= + - @); {advice}")
     elif len(set(names)) < len(names):
         fail("JSON needs a name of its own for each column; give them with AS")
     else:
@@ -67,6 +89,10 @@ def print_result(names: list[str], rows: list[tuple[Any, ...]], output: OutputFo
         except ValueError:
             fail("JSON has no NaN and no infinity; take --format csv, or leave them out with isfinite()")
         sys.stdout.write(text + "\n")
+
+
+def _may_be_formula(cell: object) -> bool:
+    return isinstance(cell, str) and cell.startswith(_FORMULA)
 
 
 def _cell(value: object) -> str:

@@ -45,16 +45,31 @@ def discover(root: Path) -> Iterator[PurePosixPath]:
     OSError
         A folder cannot be listed: a part of the library that cannot be seen is not an empty one.
     """
-    for folder, folders, files in os.walk(root, onerror=_raise):
-        folders[:] = sorted(
-            name for name in folders if not name.startswith(".") and name not in _SYSTEM_FOLDERS
-        )
-        for name in sorted(files):
-            if (
-                not name.startswith(".")
-                and PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES | SCORE_SUFFIXES
-            ):
-                yield PurePosixPath((Path(folder) / name).relative_to(root).as_posix())
+    folders = [root]
+    while folders:  # not os.walk, which before Python 3.12 recurses, and fails a thousand folders down
+        with os.scandir(folders.pop()) as listed:
+            entries = sorted(listed, key=lambda entry: entry.name)
+        below = [entry for entry in entries if _is_folder(entry)]
+        names = {entry.name for entry in below}
+        for entry in entries:
+            if entry.name not in names and _is_music(entry.name):
+                yield PurePosixPath(Path(entry.path).relative_to(root).as_posix())
+        folders += [Path(entry.path) for entry in reversed(below) if _is_entered(entry)]
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_entered(folder: os.DirEntry[str]) -> bool:
+    return not (folder.is_symlink() or folder.name.startswith(".") or folder.name in _SYSTEM_FOLDERS)
+
+
+def _is_music(name: str) -> bool:
+    return not name.startswith(".") and PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES | SCORE_SUFFIXES
 
 
 def song_id_for(relative_path: PurePosixPath, attempt: int = 0) -> str:
@@ -76,7 +91,3 @@ def song_id_for(relative_path: PurePosixPath, attempt: int = 0) -> str:
     salt = f"\0{attempt}" if attempt else ""
     digest = hashlib.sha256(os.fsencode(str(relative_path) + salt)).hexdigest()[:8]
     return f"{slug}-{digest}"
-
-
-def _raise(error: OSError) -> None:
-    raise error

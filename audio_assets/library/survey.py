@@ -6,6 +6,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,9 @@ _TAG_KEYS = {
     "year": ("date", "TDRC"),
 }
 TAG_NAMES = tuple(_TAG_KEYS)
+
+#: Some title of a thousand files could be megabytes: all are held at once, and drawn on every page.
+_MOST_TAG_CHARACTERS = 1_000
 
 
 class StatKey(NamedTuple):
@@ -162,19 +166,19 @@ def read_tags(path: Path) -> dict[str, str]:
     Returns
     -------
     dict of str to str
-        Tag name to value; several values are joined by ``;``. Tags that cannot be parsed do not stop
-        a track from being analysed, so they count as absent.
+        Tag name to value; several values are joined by ``;``, and a longer one ends after 1,000 characters.
+        Tags that cannot be parsed do not stop a track from being analysed, so they count as absent.
     """
     import mutagen
 
     try:
         tagged = mutagen.File(path, easy=True)
-    except mutagen.MutagenError:
+        tags = None if tagged is None else tagged.tags
+        found = {} if tags is None else {name: _tag_text(tags, keys) for name, keys in _TAG_KEYS.items()}
+    # Beside its own errors mutagen lets through what it meets in damaged tags: IndexError, struct.error,
+    # zlib.error; and MemoryError, where a picture claims gigabytes or a compressed title becomes some.
+    except Exception:  # noqa: BLE001
         return {}
-    tags = None if tagged is None else tagged.tags
-    if tags is None:
-        return {}
-    found = {name: _tag_text(tags, keys) for name, keys in _TAG_KEYS.items()}
     return {name: text for name, text in found.items() if text}
 
 
@@ -182,6 +186,7 @@ def _tag_text(tags: Mapping[str, Iterable[object]], keys: tuple[str, ...]) -> st
     for key in keys:
         # Asked by membership: mutagen's easy wrappers raise for a key their format does not know.
         if key in tags:
-            texts = (str(value).replace("\0", "").strip() for value in tags[key])
-            return ";".join(text for text in texts if text)
+            values = (str(value)[:_MOST_TAG_CHARACTERS] for value in islice(tags[key], _MOST_TAG_CHARACTERS))
+            texts = (text.replace("\0", "").strip() for text in values)
+            return ";".join(text for text in texts if text)[:_MOST_TAG_CHARACTERS]
     return ""

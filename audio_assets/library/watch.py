@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audio_assets.library.discovery import discover
+from audio_assets.library.paths import escaped_name
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def list_library(root: Path, manifest: Path | None, settle_s: float, now_s: floa
 
 def _watched(root: Path, manifest: Path | None) -> Iterator[tuple[str, Path]]:
     for relative in discover(root):
-        yield str(relative), root / relative
+        yield escaped_name(str(relative)), root / relative
     if manifest is not None:
         for path in (manifest, *_tables_of(manifest)):
             yield str(path), path
@@ -80,13 +81,14 @@ def _watched(root: Path, manifest: Path | None) -> Iterator[tuple[str, Path]]:
 
 def _tables_of(manifest: Path) -> Iterator[Path]:
     """Tables that a recipe reads; one that cannot be parsed is the intake's to complain about."""
-    if manifest.suffix != ".toml":
+    if manifest.suffix.lower() != ".toml":
         return
     try:
         recipe = tomllib.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        tables = [recipe.get("metadata"), *recipe.get("join", ())]
+    except (OSError, ValueError, TypeError, RecursionError):
         return
-    for table in (recipe.get("metadata"), *recipe.get("join", ())):
+    for table in tables:
         if isinstance(table, dict) and isinstance(table.get("path"), str):
             yield manifest.parent / table["path"]
 
@@ -94,5 +96,5 @@ def _tables_of(manifest: Path) -> Iterator[Path]:
 def _stat(path: Path) -> os.stat_result | None:
     try:
         return path.stat()
-    except OSError:  # a link to nothing, or gone since it was listed: a fact like any other
+    except (OSError, ValueError):  # a link to nothing, gone since it was listed, a NUL: facts like any other
         return None

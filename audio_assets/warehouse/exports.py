@@ -3,7 +3,6 @@
 ``exports`` is a symbolic link to the folder of one export, so that all four switch at once.
 """
 
-import glob
 import re
 import shutil
 from collections.abc import Iterator
@@ -151,11 +150,13 @@ def _index_mean(connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float
 
 
 def _order_by_manifest(connection: "duckdb.DuckDBPyConnection", record: Record) -> None:
-    connection.execute(
-        "CREATE TEMP TABLE manifest_order AS SELECT song_id, file_row_number AS position "
-        "FROM read_parquet(?, file_row_number = true)",
-        [glob.escape(str(record.path("track_manifest")))],
-    )
+    # Not by DuckDB's file_row_number: it is an error where a manifest has a column of that name.
+    ids = record.read("track_manifest", columns=["song_id"])
+    assert ids is not None
+    in_order = ids.append_column("position", pa.array(np.arange(ids.num_rows)))
+    connection.register("in_order", in_order)
+    connection.execute("CREATE TEMP TABLE manifest_order AS FROM in_order")
+    connection.unregister("in_order")
 
 
 def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path) -> int:
