@@ -95,7 +95,10 @@ def _storage(
     data, n_tracks = warehouse.path, arguments.n_batches * arguments.tracks
     with meter.step("make up the record (of the benchmark, not synced)"):
         fill(warehouse.record, n_tracks, arguments.tracks, with_vectors=with_vectors)
-    of_vectors = ("centre and normalise", "index, exact" if n_tracks < 200_000 else "index, with the approximate one")
+    of_vectors = (
+        "centre and normalise",
+        "index, exact" if n_tracks < 200_000 else "index, with the approximate one",
+    )
     for name in (*(of_vectors if with_vectors else ()), "publish"):
         before = size_of(data)
         with peaks() as memory, meter.step(name) as found:
@@ -156,7 +159,12 @@ def _measure(part: str, store: str, n_batches: int, arguments: argparse.Namespac
     load = np.round(os.getloadavg(), 1).tolist()
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
     known = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    entry = {"tracks_a_batch": arguments.tracks, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}", "load": load, **found}
+    entry = {
+        "tracks_a_batch": arguments.tracks,
+        "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        "load": load,
+        **found,
+    }
     known.setdefault(name, {})[str(n_batches)] = entry
     RESULTS.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 

@@ -86,5 +86,3 @@ def demo_model(folder: Path) -> ClapModel:
     """Give the tiny model, so that the model's part in what is outstanding costs nothing."""
     target = folder / "model"
     return ClapModel(model_id=str(target if target.exists() else copy_demo_checkpoint(target)), offline=True)
-
-

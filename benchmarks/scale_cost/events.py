@@ -44,9 +44,7 @@ def record_results(instance: dg.DagsterInstance, tables: Sequence[str], batches:
     for start in range(0, len(events), _CHUNK):
         chunk = events[start : start + _CHUNK]
         with storage.index_connection() as connection:  # commits at its end
-            ids = [
-                connection.execute(storage.prepare_insert_event(e)).inserted_primary_key[0] for e in chunk
-            ]
+            ids = [connection.execute(storage.prepare_insert_event(e)).inserted_primary_key[0] for e in chunk]
             checks = [
                 _check_row(storage, event, number)
                 for event, number in zip(chunk, ids, strict=True)

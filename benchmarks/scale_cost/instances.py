@@ -56,7 +56,7 @@ def _postgres(folder: Path) -> Iterator[tuple[str, int]]:
         ready = [POSTGRES / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
         while server.poll() is None and subprocess.run(ready, check=False).returncode != 0:
             pass
-        yield f"postgresql://dagster@127.0.0.1:{port}/postgres", server.pid
+        yield f"postgresql+psycopg2://dagster@127.0.0.1:{port}/postgres", server.pid
     finally:
         server.terminate()
         server.wait()
@@ -65,9 +65,7 @@ def _postgres(folder: Path) -> Iterator[tuple[str, int]]:
 def _as_user(command: list[object], is_root: bool) -> subprocess.Popen[bytes]:
     user = "postgres" if is_root else None
     words = [str(word) for word in command]
-    return subprocess.Popen(
-        words, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/"
-    )
+    return subprocess.Popen(words, user=user, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd="/")
 
 
 def _cpu_s(pid: int) -> float:

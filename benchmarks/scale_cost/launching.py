@@ -141,4 +141,3 @@ def measure_runs(
 def folder_of_definitions(data: Path, model: ClapModel) -> dict[str, str]:
     """Environment of the daemon's code server."""
     return {"AUDIO_ASSETS_DATA": str(data), "AUDIO_ASSETS_CLAP_MODEL": model.model_id}
-

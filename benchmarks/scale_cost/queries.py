@@ -24,9 +24,7 @@ def measure_queries(warehouse: Warehouse, n_tracks: int, meter: Meter, *, with_v
         with meter.step("published: mean of a feature"):
             connection.execute("SELECT avg(tempo_bpm) FROM audio_features").fetchall()
         with meter.step("published: 20 nearest in tempo, of all tracks"):
-            connection.execute(
-                "SELECT song_id FROM tracks ORDER BY abs(tempo_bpm - 120) LIMIT 20"
-            ).fetchall()
+            connection.execute("SELECT song_id FROM tracks ORDER BY abs(tempo_bpm - 120) LIMIT 20").fetchall()
         with meter.step("published: batches"):
             connection.execute("SELECT * FROM batches").fetchall()
     if with_vectors:
