@@ -1,12 +1,14 @@
-"""What a million and ten million tracks cost besides their analysis: bookkeeping, launching, publishing, queries.
+"""What a million and ten million tracks cost besides their analysis: bookkeeping, launching, publishing.
 
 Real Dagster storage (the shipped SQLite, and PostgreSQL), a real Parquet record and a real index over made-up
-numbers; results are written to benchmarks/results/scale.json, one entry for each part and size, and docs/scaling.md
+numbers. Results go to benchmarks/results/scale.json, one entry for each part and size; docs/scaling.md
 tells of them. Each part runs in a process of its own, and leaves nothing behind.
 
     python benchmarks/scale.py --parts bookkeeping launch --batches 40 400 4000 --storage sqlite postgres
     python benchmarks/scale.py --parts storage --batches 4000             # a million tracks: 20 GB
     python benchmarks/scale.py --parts features --batches 40000           # ten million without vectors: 15 GB
+
+PostgreSQL is that of Debian's package postgresql-15, a server of the benchmark's own.
 """
 
 import argparse
@@ -28,7 +30,6 @@ from scale_cost.bookkeeping import (
     measure_attempts,
     measure_ledger,
     measure_partitions,
-    measure_questions,
 )
 from scale_cost.instances import STORAGES, open_measured
 from scale_cost.launching import folder_of_definitions, measure_launch, measure_runs
@@ -56,15 +57,18 @@ def ledger_only(warehouse: Warehouse, n_tracks: int, n_in_batch: int) -> None:
 
 
 def bookkeeping(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
-    batches, n_in_batch = keys(arguments.n_batches), arguments.tracks
-    fill(warehouse.record, len(batches) * n_in_batch, n_in_batch, with_vectors=False)
+    batches = keys(arguments.n_batches)
     with open_measured(warehouse.path, arguments.store) as (instance, server_cpu_s):
         meter = meter_of(server_cpu_s)
         measure_partitions(instance, warehouse, batches, meter)
-    if arguments.store == "sqlite":
-        measure_ledger(warehouse, batches, meter)
-        measure_questions(warehouse, meter)
-        measure_attempts(warehouse.path, batches, meter)
+    return meter
+
+
+def ledger(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
+    batches, meter = keys(arguments.n_batches), meter_of()
+    ledger_only(warehouse, len(batches) * arguments.tracks, arguments.tracks)
+    measure_ledger(warehouse, batches, meter)
+    measure_attempts(warehouse.path, batches, meter)
     return meter
 
 
@@ -111,7 +115,7 @@ def _storage(
     return meter
 
 
-PARTS = {part.__name__: part for part in (bookkeeping, launch, storage, features)}
+PARTS = {part.__name__: part for part in (bookkeeping, ledger, launch, storage, features)}
 
 
 def measure_here(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What is deployed elsewhere, as far as it can be told from here: no cluster runs it, and Docker is not here."""
+"""What is deployed elsewhere, as far as it can be told from here, without a cluster or Docker."""
 
 import re
 from pathlib import Path

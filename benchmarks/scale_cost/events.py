@@ -1,7 +1,7 @@
 """Dagster's record of batches that were computed and checked, without a run for each.
 
-A run of Dagster's costs a second; 40,000 of them would take a day. The same rows are written to the same tables
-by the storage's own statements, many in one transaction. Left out are the events of runs and steps.
+A run of Dagster's costs seconds; 40,000 of them would take days. The same rows are written to the same
+tables by the storage's own statements, many in one transaction. Left out are the events of runs and steps.
 """
 
 import time

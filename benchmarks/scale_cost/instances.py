@@ -40,7 +40,7 @@ def open_measured(data: Path, storage: str) -> Iterator[tuple[dg.DagsterInstance
 
 @contextmanager
 def _postgres(folder: Path) -> Iterator[tuple[str, int]]:
-    """Run a server on loopback, with the settings that Debian ships; only its own user may read the folder."""
+    """Run a server on loopback, with the settings that PostgreSQL comes with."""
     is_root = os.geteuid() == 0
     if not folder.exists():
         folder.mkdir(parents=True)

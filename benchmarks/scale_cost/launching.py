@@ -1,7 +1,6 @@
 """From 'nothing is computed yet' to runs in Dagster's queue, and runs as they are executed."""
 
 import logging
-import os
 import sys
 import threading
 import time
@@ -53,7 +52,7 @@ def measure_launch(
     with ExitStack() as stack:
         workspace = stack.enter_context(
             WorkspaceProcessContext(
-                instance, ModuleTarget("audio_assets.definitions", None, os.getcwd(), "audio_assets")
+                instance, ModuleTarget("audio_assets.definitions", None, str(Path.cwd()), "audio_assets")
             )
         )
         with meter.step("daemon: queue the runs") as found:

@@ -1,4 +1,4 @@
-"""What a step takes: the clock, and the processor time of this process and of a database that works for it."""
+"""What a step takes: the clock, and the processor time of this process and of its database server."""
 
 import json
 import sys
