@@ -43,7 +43,7 @@ from resources.warehouse import Warehouse
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
 #: Real runs that are measured with so many partitions registered.
-RUNS = 20
+RUNS = 5
 
 
 def keys(n_batches: int) -> list[str]:
