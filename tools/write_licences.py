@@ -50,8 +50,8 @@ _BUNDLED = {
 }
 _INTRODUCTION = """# Licences
 
-audio-assets is under AGPL-3.0-or-later. These are the {count} packages of `requirements.lock`, those of tests and
-linters too, with the licence that each one's own metadata names. The page is made by `python -m
+audio-assets is under AGPL-3.0-or-later. These are the {count} packages of `requirements.lock`, tests and
+linters included, with the licence that each one's own metadata names. The page is made by `python -m
 tools.write_licences`, and a test holds it to the lock; a licence that nobody has looked at is an error there.
 It is no legal advice.
 
