@@ -7,6 +7,7 @@
 # make feature-agreement MUSIC=folder  how far the fast features are from the reference's, into docs/features.md
 # make bench-retrieval                 what a search costs at 10^3 to 10^6 vectors, into benchmarks/README.md
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
+# make audit                           the locked packages against the public lists of vulnerabilities (needs the internet)
 # make soak                            an hour of everything at once against an oracle; SOAK_S=3600 SEED=number
 
 PYTHON ?= python3
@@ -29,7 +30,7 @@ INSTALLED := $(VENV)/.installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval soak lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval audit soak lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -63,6 +64,12 @@ bench-retrieval: $(INSTALLED)
 bench-growth: $(INSTALLED)
 	$(BIN)/python benchmarks/growth.py
 
+# In an environment of its own, so that the auditor's packages are not those that are audited.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
 soak: $(INSTALLED)
 	$(BIN)/python -m tools.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
@@ -83,4 +90,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-audit

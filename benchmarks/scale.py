@@ -4,7 +4,7 @@ Real Dagster storage (the shipped SQLite, and PostgreSQL), a real Parquet record
 numbers. Results go to benchmarks/results/scale.json, one entry for each part and size; docs/scaling.md
 tells of them. Each part runs in a process of its own, and leaves nothing behind.
 
-    python benchmarks/scale.py --parts bookkeeping launch --batches 40 400 4000 --storage sqlite postgres
+    python benchmarks/scale.py --parts bookkeeping queue --batches 40 400 4000 --storage sqlite postgres
     python benchmarks/scale.py --parts storage --batches 4000             # a million tracks: 20 GB
     python benchmarks/scale.py --parts features --batches 40000           # ten million without vectors: 15 GB
 
@@ -18,10 +18,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+import dagster as dg
 import numpy as np
 import pyarrow as pa
 from normalisation import STEPS, fill, peaks, write_manifest
@@ -32,16 +34,26 @@ from scale_cost.bookkeeping import (
     measure_partitions,
 )
 from scale_cost.instances import STORAGES, open_measured
-from scale_cost.launching import folder_of_definitions, measure_launch, measure_runs
+from scale_cost.launching import (
+    BACKFILL,
+    folder_of_definitions,
+    measure_daemon,
+    measure_launch,
+    measure_runs,
+)
 from scale_cost.meter import Meter
 from scale_cost.queries import measure_queries
+from scale_cost.queue import measure_queue
 
 from audio_assets.partitions import register_batches
 from audio_assets.warehouse import sweep
 from audio_assets.warehouse.sweep import size_of
+from resources.clap_model import ClapModel
 from resources.warehouse import Warehouse
 
 RESULTS = Path(__file__).parent / "results" / "scale.json"
+#: Parts that differ by Dagster's storage.
+OF_DAGSTER = ("bookkeeping", "launch", "queue")
 #: Real runs that are measured with so many partitions registered.
 RUNS = 5
 
@@ -73,16 +85,33 @@ def ledger(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callab
 
 
 def launch(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
+    batches = keys(arguments.n_batches)
+    with launched(warehouse, arguments, meter_of) as (instance, model, meter):
+        measure_daemon(instance, len(batches), meter, arguments.most_s)
+        measure_runs(instance, warehouse, model, meter, batches[: RUNS + 1])
+    return meter
+
+
+def queue(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
+    with launched(warehouse, arguments, meter_of) as (instance, _, meter):
+        measure_queue(instance, BACKFILL, keys(arguments.n_batches), meter)
+    return meter
+
+
+@contextmanager
+def launched(
+    warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]
+) -> Iterator[tuple[dg.DagsterInstance, ClapModel, Meter]]:
+    """A library of which nothing is computed, and a backfill of all of it."""
     batches, n_in_batch = keys(arguments.n_batches), arguments.tracks
     ledger_only(warehouse, len(batches) * n_in_batch, n_in_batch)
     model = demo_model(warehouse.path)
     os.environ.update(folder_of_definitions(warehouse.path, model))
     with open_measured(warehouse.path, arguments.store) as (instance, server_cpu_s):
-        meter = meter_of(server_cpu_s)
         register_batches(instance, batches)
-        measure_launch(instance, warehouse, model, meter, arguments.most_s)
-        measure_runs(instance, warehouse, model, meter, batches[: RUNS + 1])
-    return meter
+        meter = meter_of(server_cpu_s)
+        measure_launch(instance, warehouse, model, meter)
+        yield instance, model, meter
 
 
 def storage(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
@@ -115,7 +144,7 @@ def _storage(
     return meter
 
 
-PARTS = {part.__name__: part for part in (bookkeeping, ledger, launch, storage, features)}
+PARTS = {part.__name__: part for part in (bookkeeping, ledger, launch, queue, storage, features)}
 
 
 def measure_here(arguments: argparse.Namespace) -> None:
@@ -146,14 +175,14 @@ def main() -> None:
         measure_here(arguments)
         return
     for part in arguments.parts:
-        stores = arguments.storage if part in ("bookkeeping", "launch") else ["sqlite"]
+        stores = arguments.storage if part in OF_DAGSTER else ["sqlite"]
         for store in stores:
             for n_batches in arguments.batches:
                 _measure(part, store, n_batches, arguments)
 
 
 def _measure(part: str, store: str, n_batches: int, arguments: argparse.Namespace) -> None:
-    name = f"{part}, {store}" if part in ("bookkeeping", "launch") else part
+    name = f"{part}, {store}" if part in OF_DAGSTER else part
     print(f"{name}, {n_batches} batches of {arguments.tracks} tracks", file=sys.stderr, flush=True)
     command = [
         *(sys.executable, __file__, "--here", str(n_batches), "--parts", part, "--storage", store),

@@ -19,6 +19,14 @@ def test_every_locked_package_has_one_version_and_no_address() -> None:
     assert len({re.sub(r"[-_.]+", "-", name).lower() for name in locked()}) == len(lines)
 
 
+def test_the_tests_that_security_is_said_to_be_held_by_exist() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "SECURITY.md").read_text(encoding="utf-8")))
+    tests = (path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("test_*.py"))
+    known = {name for text in tests for name in re.findall(r"^def (test_\w+)", text, re.MULTILINE)}
+    assert len(named) > 20
+    assert named - known == set()
+
+
 def test_the_licences_are_those_of_the_lock() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m tools.write_licences"
 

@@ -4,7 +4,6 @@ import logging
 import sys
 import threading
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import dagster as dg
@@ -12,10 +11,9 @@ from dagster._core.execution.backfill import BulkActionStatus
 from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import ModuleTarget
 from dagster._daemon.backfill import execute_backfill_iteration
-from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
 from audio_assets.attempts import Attempts
-from audio_assets.automation.backfills import launch, plan, something_runs, unfinished_targets
+from audio_assets.automation.backfills import launch, plan
 from audio_assets.pipeline import Pipeline, RunReport
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
@@ -25,45 +23,35 @@ from resources.warehouse import Warehouse
 from scale_cost.meter import Meter
 
 _LOOK_EVERY_S = 2.0
-_BACKFILL = "scale"
+BACKFILL = "scale"
 
 
 def measure_launch(
-    instance: dg.DagsterInstance, warehouse: Warehouse, model: ClapModel, meter: Meter, most_s: float
+    instance: dg.DagsterInstance, warehouse: Warehouse, model: ClapModel, meter: Meter
 ) -> None:
-    """Measure plan, launch, what the daemon makes of it, and the questions asked of a long queue.
-
-    The daemon is stopped after `most_s` seconds, by cancelling the backfill.
-    """
+    """Measure what the schedule does: find all that is to be computed, and launch one backfill of it."""
     attempts = Attempts(warehouse.path, most=3)
     with meter.step("plan a backfill of everything"):
-        planned = plan(instance, warehouse, model, attempts, _BACKFILL)
+        planned = plan(instance, warehouse, model, attempts, BACKFILL)
     with meter.step("launch it"):
         launch(
             instance,
             planned.launched,
             attempts,
-            backfill_id=_BACKFILL,
+            backfill_id=BACKFILL,
             title="Scale",
             launched_by="benchmark",
         )
-    n_batches = len({work.batch for work in planned.launched})
-    del planned
-    with ExitStack() as stack:
-        workspace = stack.enter_context(
-            WorkspaceProcessContext(
-                instance, ModuleTarget("audio_assets.definitions", None, str(Path.cwd()), "audio_assets")
-            )
-        )
-        with meter.step("daemon: queue the runs") as found:
-            found.update(_queue_runs(instance, workspace, n_batches, most_s))
-        daemon = stack.enter_context(QueuedRunCoordinatorDaemon(interval_seconds=1))
-        with meter.step("daemon: one look at the queue"):
-            daemon._get_runs_to_dequeue(instance, instance.get_concurrency_config(), None)
-    with meter.step("what is under way (plan's first question)"):
-        unfinished_targets(instance)
-    with meter.step("does anything run?"):
-        something_runs(instance)
+
+
+def measure_daemon(instance: dg.DagsterInstance, n_batches: int, meter: Meter, most_s: float) -> None:
+    """Let the daemon's own code make runs of the backfill; it is cancelled after `most_s` seconds."""
+    target = ModuleTarget("audio_assets.definitions", None, str(Path.cwd()), "audio_assets")
+    with (
+        WorkspaceProcessContext(instance, target) as workspace,
+        meter.step("daemon: queue the runs") as found,
+    ):
+        found.update(_queue_runs(instance, workspace, n_batches, most_s))
 
 
 def _queue_runs(
@@ -81,7 +69,7 @@ def _queue_runs(
             seen.append((time.monotonic() - started, n_runs))
             print(f"    {seen[-1][0]:.0f} s: {n_runs} runs", file=sys.stderr, flush=True)
             if seen[-1][0] > most_s:
-                backfill = instance.get_backfill(_BACKFILL)
+                backfill = instance.get_backfill(BACKFILL)
                 assert backfill is not None
                 instance.update_backfill(backfill.with_status(BulkActionStatus.CANCELED))
                 return
