@@ -1,7 +1,7 @@
 """A long queue of runs: what the daemon does between two runs, and what is asked of it by the automation.
 
-The queue is real rows of Dagster's storage, written in one transaction; to have the daemon itself make them takes
-a quarter of a second of processor time for each (the part ``launch`` measures it).
+The queue is real rows of Dagster's storage, written in one transaction; the daemon itself takes a quarter of
+a second of processor time to make one (the part ``launch`` measures it).
 """
 
 import uuid
@@ -23,7 +23,7 @@ _CHECKS = [check for table in BATCHED for check in blocking_checks(table)]
 
 
 def measure_queue(instance: dg.DagsterInstance, backfill_id: str, batches: list[str], meter: Meter) -> None:
-    """Measure one look at a queue of a run for each batch, and what Dagster writes after each 25 it queues."""
+    """Measure one look at a queue of a run for each batch, and what Dagster writes after each 25."""
     requests = [
         RunRequest(asset_selection=_KEYS, asset_check_keys=_CHECKS, partition_key=batch, tags=_tags(batch))
         for batch in batches
