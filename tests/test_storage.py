@@ -824,7 +824,8 @@ def test_nothing_pending_is_known_without_reading_until_something_changes(
 def test_a_batchs_tracks_are_read_from_its_part_of_a_long_ledger(tmp_path: Path) -> None:
     warehouse = Warehouse(data_dir=str(tmp_path))
     ledger = [
-        Entry(f"t{number:05d}", "x.wav", "live", batch=f"batch-{number // 250:06d}") for number in range(40_000)
+        Entry(f"t{number:05d}", "x.wav", "live", batch=f"batch-{number // 250:06d}")
+        for number in range(40_000)
     ]
     ledger[300] = replace(ledger[300], status="removed")
     ledger.append(ledger.pop(301))  # as one that comes back
