@@ -66,7 +66,11 @@ def _run(batch: str, run_id: str) -> dg.DagsterRun:
         tags=_tags(batch),
         asset_selection=frozenset(_KEYS),
         asset_check_selection=frozenset(_CHECKS),
-        run_op_concurrency=RunOpConcurrency({"cpu": 1, "clap": 1}, False, {"cpu", "clap"}),
+        run_op_concurrency=RunOpConcurrency(
+            root_key_counts={"cpu": 1, "clap": 1},
+            has_unconstrained_root_nodes=False,
+            all_pools={"cpu", "clap"},
+        ),
     )
 
 
