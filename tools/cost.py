@@ -107,10 +107,9 @@ def main() -> None:
     arguments = parser.parse_args()
     given = [text.split(",") for text in arguments.machine or ()]
     machines = [Machine(name, *map(float, numbers)) for name, *numbers in given] or MACHINES
+    libraries: list[tuple[Library, ...]] = [CLIPS, SONGS]
     if arguments.tracks:
         libraries = [(Library(arguments.tracks, arguments.minutes, arguments.windows),)]
-    else:
-        libraries = [CLIPS, SONGS]
     print("\n\n".join("\n".join(table(some, machines)) for some in libraries))
 
 
