@@ -11,7 +11,9 @@ COPY requirements.lock pyproject.toml README.md LICENSE ./
 COPY audio_assets ./audio_assets
 COPY resources ./resources
 # The lock holds what tests and linters need as well; as a constraint it pins without installing those.
-RUN pip install --constraint requirements.lock .
+# Extras of pyproject.toml, for an image that does more: --build-arg EXTRAS=k8s
+ARG EXTRAS=
+RUN pip install --constraint requirements.lock ".${EXTRAS:+[$EXTRAS]}"
 
 # Kernels that numba compiles, models and everything computed are kept on the volume.
 ENV AUDIO_ASSETS_DATA=/data \

@@ -9,6 +9,7 @@
 # make bench-growth                    what publishing and queries cost at 1,000 and 10,000 batches, into docs/storage.md
 # make hostile                         1,500 bad files through the pipeline, into docs/hostile.md (OUT=new folder)
 # make fuzz                            a million inputs each for manifests, paths and partition keys (RUNS=number)
+# make audit                           the locked packages against the public lists of vulnerabilities (needs the internet)
 # make soak                            an hour of everything at once against an oracle; SOAK_S=3600 SEED=number
 
 PYTHON ?= python3
@@ -34,7 +35,7 @@ INSTALLED := $(VENV)/.installed
 # Nothing is sent anywhere, whatever instance a tool makes for itself.
 export DAGSTER_DISABLE_TELEMETRY = 1
 
-.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval soak hostile fuzz lock clean
+.PHONY: demo test ui check bench-embeddings bench-features feature-agreement bench-growth bench-retrieval soak hostile fuzz audit lock clean
 
 demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
@@ -68,6 +69,12 @@ bench-retrieval: $(INSTALLED)
 bench-growth: $(INSTALLED)
 	$(BIN)/python benchmarks/growth.py
 
+# In an environment of its own, so that the auditor's packages are not those that are audited.
+audit:
+	$(PYTHON) -m venv $(VENV)-audit
+	$(VENV)-audit/bin/python -m pip install --quiet pip-audit
+	$(VENV)-audit/bin/pip-audit --requirement requirements.lock --no-deps --disable-pip
+
 soak: $(INSTALLED)
 	$(BIN)/python -m tools.soak --seconds $(SOAK_S) $(if $(SEED),--seed $(SEED))
 
@@ -97,4 +104,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-audit

@@ -27,7 +27,7 @@ from audio_assets.maintenance import daily_maintenance
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import clap_model_from_environment
 from resources.progress import Progress
-from resources.track_library import TrackLibrary
+from resources.track_library import library_from_environment
 from resources.warehouse import warehouse_from_environment
 
 DATA_VARIABLE = "AUDIO_ASSETS_DATA"
@@ -73,11 +73,10 @@ def build_defs(**resource_overrides: object) -> dg.Definitions:
 
 def _resources_from_environment() -> dict[str, object]:
     data_dir = Path(os.environ.get(DATA_VARIABLE, "data")).expanduser().resolve()
+    root = Path(os.environ.get(LIBRARY_VARIABLE, str(data_dir / "demo" / "audio")))
+    manifest = os.environ.get(MANIFEST_VARIABLE)
     return {
-        "library": TrackLibrary(
-            root=os.environ.get(LIBRARY_VARIABLE, str(data_dir / "demo" / "audio")),
-            manifest=os.environ.get(MANIFEST_VARIABLE) or None,
-        ),
+        "library": library_from_environment(root, Path(manifest) if manifest else None),
         "warehouse": warehouse_from_environment(data_dir),
         "analysis_pool": AnalysisPool(),
         "clap_model": clap_model_from_environment(model_id=os.environ.get(MODEL_VARIABLE, DEFAULT_MODEL_ID)),

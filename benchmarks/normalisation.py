@@ -42,34 +42,38 @@ STEPS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def fill(record: Record, n_tracks: int) -> None:
+def fill(record: Record, n_tracks: int, n_in_batch: int = BATCH, *, with_vectors: bool = True) -> None:
     """As a library that was taken in batch by batch would look; not synced, or it would take an hour."""
     numbers = np.arange(n_tracks)
     ids = pa.array([f"track-{number:08d}" for number in numbers])
     hashes = pa.array([f"{number:064x}" for number in numbers])
-    write_manifest(record, ids, hashes)
+    write_manifest(record, ids, hashes, n_in_batch)
     rng = np.random.default_rng(0)
-    start = 0
-    for block in raw_blocks(n_tracks):
-        for first in range(0, len(block), BATCH):
-            vectors = block[first : first + BATCH]
-            rows = rng.permutation(len(vectors))  # as tracks are finished
-            batch = f"batch-{start // BATCH + 1:06d}"
-            known = {
-                "song_id": ids.slice(start, len(rows)).take(pa.array(rows)),
-                "content_sha256": hashes.slice(start, len(rows)).take(pa.array(rows)),
-            }
-            embedding = pa.FixedSizeListArray.from_arrays(pa.array(vectors[rows].ravel()), 512)
+    vectors = in_batches(raw_blocks(n_tracks), n_in_batch) if with_vectors else None
+    for start in range(0, n_tracks, n_in_batch):
+        n_rows = min(n_in_batch, n_tracks - start)
+        rows = pa.array(start + rng.permutation(n_rows))  # as tracks are finished
+        batch = f"batch-{start // n_in_batch + 1:06d}"
+        known = {"song_id": ids.take(rows), "content_sha256": hashes.take(rows)}
+        if vectors is not None:
+            embedding = pa.FixedSizeListArray.from_arrays(pa.array(next(vectors).ravel()), 512)
             version = {"settings_version": SETTINGS.version, "embedding": embedding}
             write(record, "clap_embeddings", batch, {**known, **version})
-            numbers_of = {feature.name: possible(feature, rng, len(rows)) for feature in FEATURES}
-            write(
-                record,
-                "audio_features",
-                batch,
-                {**known, "extractor_version": EXTRACTOR_VERSION, **numbers_of},
-            )
-            start += len(rows)
+        numbers_of = {feature.name: possible(feature, rng, n_rows) for feature in FEATURES}
+        write(
+            record, "audio_features", batch, {**known, "extractor_version": EXTRACTOR_VERSION, **numbers_of}
+        )
+
+
+def in_batches(blocks: Iterator[np.ndarray], n_in_batch: int) -> Iterator[np.ndarray]:
+    waiting = np.empty((0, 512), np.float32)
+    for block in blocks:
+        waiting = np.concatenate([waiting, block])
+        while len(waiting) >= n_in_batch:
+            yield waiting[:n_in_batch]
+            waiting = waiting[n_in_batch:]
+    if len(waiting):
+        yield waiting
 
 
 def possible(feature, rng: np.random.Generator, n: int) -> np.ndarray:
@@ -91,9 +95,9 @@ def write(record: Record, name: str, batch: str, columns: dict[str, object]) -> 
     pq.write_table(pa.table(whole, schema=schema), path, compression="zstd")
 
 
-def write_manifest(record: Record, ids: pa.Array, hashes: pa.Array) -> None:
+def write_manifest(record: Record, ids: pa.Array, hashes: pa.Array, n_in_batch: int) -> None:
     schema = arrow_schema("track_manifest")
-    batches = [f"batch-{row // BATCH + 1:06d}" for row in range(len(ids))]
+    batches = [f"batch-{row // n_in_batch + 1:06d}" for row in range(len(ids))]
     given = {
         "song_id": ids,
         "audio_path": ids,

@@ -1,5 +1,6 @@
 """The music: where it is, what names it, and what is refused unread."""
 
+import os
 import time
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from audio_assets.audio import AudioLimits
+from audio_assets.environment import read_number
 from audio_assets.library import BATCH_SIZE, Listing, ManifestError, list_library
 
 
@@ -49,3 +51,17 @@ class TrackLibrary(dg.ConfigurableResource):  # type: ignore[type-arg]
             return list_library(self.root_path, self.manifest_path, settle_s, time.time())
         except OSError as error:
             raise ManifestError(f"a folder of the library cannot be listed: {error}") from error
+
+
+def library_from_environment(root: Path, manifest: Path | None) -> TrackLibrary:
+    """Open a library with what the environment says about it.
+
+    Raises
+    ------
+    SettingError
+        It says something that cannot be.
+    """
+    batch_size = read_number(os.environ, "BATCH_TRACKS", BATCH_SIZE, 1)
+    return TrackLibrary(
+        root=str(root), manifest=str(manifest) if manifest else None, batch_size=int(batch_size)
+    )

@@ -44,7 +44,7 @@ from audio_assets.warehouse import BatchSummary, complete_batch, doors
 from resources.analysis_pool import AnalysisPool
 from resources.clap_model import ClapModel
 from resources.progress import Progress
-from resources.track_library import TrackLibrary
+from resources.track_library import TrackLibrary, library_from_environment
 from resources.warehouse import Warehouse, warehouse_from_environment
 
 SETTINGS = AutomationSettings(on=True, settle_s=0.0)
@@ -563,6 +563,14 @@ def test_a_number_of_generations_that_makes_no_sense_is_refused(
     monkeypatch.setenv("AUDIO_ASSETS_KEPT_GENERATIONS", value)
     with pytest.raises(SettingError, match="AUDIO_ASSETS_KEPT_GENERATIONS"):
         warehouse_from_environment(tmp_path)
+
+
+def test_the_size_of_new_batches_is_a_setting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUDIO_ASSETS_BATCH_TRACKS", "4096")
+    assert library_from_environment(tmp_path, None).batch_size == 4096
+    monkeypatch.setenv("AUDIO_ASSETS_BATCH_TRACKS", "0")
+    with pytest.raises(SettingError, match="AUDIO_ASSETS_BATCH_TRACKS"):
+        library_from_environment(tmp_path, None)
 
 
 def test_an_alert_reaches_command_and_webhook_and_never_names_its_address(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 import duckdb
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from audio_assets.corpus import index_corpus, load_index, normalise_corpus
@@ -52,6 +53,7 @@ from audio_assets.warehouse import (
 from audio_assets.warehouse.files import temporary_path
 from audio_assets.warehouse.generations import next_name
 from audio_assets.warehouse.journal import Journal
+from resources.warehouse import UnknownBatchError, Warehouse
 
 SETTINGS = EmbeddingSettings("model", "revision", "weights", "config", Windowing(6), "float32")
 BATCH = "batch-000001"
@@ -838,3 +840,22 @@ def test_nothing_pending_is_known_without_reading_until_something_changes(
         "clap_embeddings", pa.Table.from_pylist(spoilt, schema=arrow_schema("clap_embeddings")), batch=BATCH
     )
     assert ask(tracks) == [tracks[0]]
+
+
+def test_a_batchs_tracks_are_read_from_its_part_of_a_long_ledger(tmp_path: Path) -> None:
+    warehouse = Warehouse(data_dir=str(tmp_path))
+    ledger = [
+        Entry(f"t{number:05d}", "x.wav", "live", batch=f"batch-{number // 250:06d}")
+        for number in range(40_000)
+    ]
+    ledger[300] = replace(ledger[300], status="removed")
+    ledger.append(ledger.pop(301))  # as one that comes back
+    names = [entry.song_id for entry in ledger]
+    warehouse.record.write("track_manifest", ledger_to_table(ledger, pa.table({"song_id": names})))
+    for key in ("batch-000000", "batch-000001", "batch-000159"):
+        found = warehouse.live_tracks_of(key)
+        assert found == [entry for entry in ledger if entry.batch == key and entry.status == "live"]
+    with pytest.raises(UnknownBatchError):
+        warehouse.live_tracks_of("batch-000160")
+    stored = pq.read_metadata(warehouse.record.path("track_manifest"))
+    assert stored.num_row_groups > 2, "the whole ledger would be read for each batch"

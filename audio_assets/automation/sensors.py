@@ -136,7 +136,7 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
             return _skip(context, state, "Runs are going on; their results are taken together.")
         if job_runs(context.instance, rebuild_tables.name):
             return _skip(context, state, "The tables are being rebuilt.")
-        if warehouse.record.read("track_manifest") is None:
+        if not warehouse.record.path("track_manifest").exists():
             return dg.SkipReason("There is no manifest yet.")
         assets = due(context.instance, warehouse)
         if not assets:

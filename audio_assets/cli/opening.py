@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def open_library(root: Path, manifest: Path | None) -> "TrackLibrary":
     """Open a library, scanned or by a manifest."""
-    from resources.track_library import TrackLibrary
+    from resources.track_library import library_from_environment
 
-    return TrackLibrary(root=str(root.resolve()), manifest=str(manifest.resolve()) if manifest else None)
+    return library_from_environment(root.resolve(), manifest.resolve() if manifest else None)
 
 
 def open_warehouse(data: Path) -> "Warehouse":

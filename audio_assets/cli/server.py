@@ -38,11 +38,16 @@ def ui(
             help="Start sensors and schedule. Default: AUDIO_ASSETS_AUTOMATION.",
         ),
     ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Nothing can be launched or changed. Only with --part web.")
+    ] = False,
 ) -> None:
     """Open the Dagster UI and its daemon over a library."""
     from audio_assets.definitions import DATA_VARIABLE, LIBRARY_VARIABLE, MANIFEST_VARIABLE, MODEL_VARIABLE
     from audio_assets.pipeline import dagster_home
 
+    if read_only and part is not ServerPart.WEB:
+        raise typer.BadParameter("it is for viewers: give --part web as well", param_hint="--read-only")
     folder = data.expanduser().resolve()
     open_model(clap_model)  # a mistake is better told here than by a page that does not load
     environment = {
@@ -58,9 +63,10 @@ def ui(
     if automation is not None:
         environment["AUDIO_ASSETS_AUTOMATION"] = "on" if automation else "off"
     code, address = ["-m", "audio_assets.definitions"], ["-h", host, "-p", str(port)]
+    viewing = ["--read-only"] if read_only else []
     module = {
         ServerPart.ALL: ["dagster", "dev", *code, *address],
-        ServerPart.WEB: ["dagster_webserver", *code, *address],
+        ServerPart.WEB: ["dagster_webserver", *code, *address, *viewing],
         ServerPart.DAEMON: ["audio_assets.daemon", "run", *code],
     }[part]
     command = [sys.executable, "-m", *module]

@@ -51,6 +51,5 @@ def ledger_to_table(ledger: Iterable[Entry], carried: pa.Table) -> pa.Table:
 
 def ledger_from_table(table: pa.Table) -> list[Entry]:
     """Read the ledger back, without the carried columns, in its order."""
-    names = [field.name for field in fields(Entry)]
-    rows: list[dict[str, Any]] = table.select(names).to_pylist()
-    return [Entry(**row) for row in rows]
+    columns: list[list[Any]] = [table[field.name].to_pylist() for field in fields(Entry)]
+    return [Entry(*row) for row in zip(*columns, strict=True)]

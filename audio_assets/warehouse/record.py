@@ -41,6 +41,8 @@ _NO_VERSION = "000000"
 #: Bounds what is held of a table that is read block by block: 8 MB of vectors, or such files.
 _BLOCK_ROWS = 4_096
 _BLOCK_BYTES = 8 * 2**20
+#: Of a large ledger only the groups that a batch is in are read.
+_GROUP_ROWS = 16_384
 
 #: The one in force, and the one that a session or a snapshot may just be reading.
 KEPT_VERSIONS = 2
@@ -142,7 +144,8 @@ class Record:
         _require_schema(name, table.schema)
         path = self.path(name, batch, version=version)
         with atomic_path(path) as temporary:
-            pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+            kept = table.replace_schema_metadata(metadata)
+            pq.write_table(kept, temporary, compression="zstd", row_group_size=_GROUP_ROWS)
         return path
 
     def write_blocks(
@@ -176,6 +179,14 @@ class Record:
         wanted = None if columns is None else list(columns)
         # A batch is small: one thread reads it in half the CPU time that several take.
         return pq.ParquetFile(path).read(wanted, use_threads=batch is None) if path.exists() else None
+
+    def read_where(self, name: str, column: str, value: str) -> pa.Table | None:
+        """Read the rows of a table without batches where a column has a value; None where never written.
+
+        Parts of the file that hold no such row, by the statistics in it, are left unread.
+        """
+        path = self.path(name)
+        return pq.read_table(path, filters=[(column, "==", value)]) if path.exists() else None
 
     def read_blocks(
         self, name: str, columns: Sequence[str], *, version: str | None = None
