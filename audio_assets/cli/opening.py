@@ -21,10 +21,12 @@ def open_library(root: Path, manifest: Path | None) -> "TrackLibrary":
 
 
 def open_warehouse(data: Path) -> "Warehouse":
-    """Open a data folder, there or not."""
+    """Open a data folder, there or not, as of this moment."""
     from resources.warehouse import warehouse_from_environment
 
-    return warehouse_from_environment(data)
+    warehouse = warehouse_from_environment(data)
+    warehouse.refresh()
+    return warehouse
 
 
 def existing_data(data: Path) -> Path:
