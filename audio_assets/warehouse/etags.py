@@ -52,11 +52,12 @@ class Etags:
             found = database.execute("SELECT record_id FROM mirrored").fetchone()
         return str(found[0]) if found else None
 
-    def set_record_id(self, record_id: str) -> None:
-        """Keep which record is mirrored."""
+    def set_record_id(self, record_id: str | None) -> None:
+        """Keep which record is mirrored; None for none yet."""
         with self._open() as database:
             database.execute("DELETE FROM mirrored")
-            database.execute("INSERT INTO mirrored VALUES (?)", [record_id])
+            if record_id:
+                database.execute("INSERT INTO mirrored VALUES (?)", [record_id])
 
     def all(self) -> dict[str, Edition]:
         """Give all editions by key."""

@@ -214,14 +214,20 @@ class Mirror:
 
     def _begin(self, store: ObjectStore) -> str:
         """Say which record this folder is to mirror: that of the store, or of a new one of its own."""
+        is_empty = not any(self._own_files())
         marker = _marker(store)
         if marker is None:
             store.require_conditions()
-            record_id = uuid.uuid4().hex
-            self._etags.set_record_id(record_id)  # first, so that a crash leaves no store without an owner
-            store.put_onto(_MARKER, _as_marker(record_id, is_whole=False), None)
-            return record_id
-        if any(self._own_files()):
+            marker = {"record_id": uuid.uuid4().hex, "is_whole": is_empty}
+            # Noted here first, so that a crash leaves no half-filled store that nobody knows to be his.
+            self._etags.set_record_id(marker["record_id"])
+            try:
+                store.put_onto(_MARKER, json.dumps(marker).encode(), None)
+            except OvertakenError:  # another machine was quicker, so this one joins it
+                self._etags.set_record_id(None)
+                return self._begin(store)
+            return str(marker["record_id"])
+        if not is_empty:
             raise StoreError(
                 errno.EEXIST,
                 f"{self.root} holds a record of its own, and {self.url} another. Give another data folder or "
@@ -241,7 +247,8 @@ class Mirror:
         for path in sorted(self._own_files(), key=lambda path: _order(self._key(path))):
             self._push(store, path)
         found = store.find(_MARKER)
-        store.put_onto(_MARKER, _as_marker(record_id, is_whole=True), found.etag if found else None)
+        whole = json.dumps({**marker, "is_whole": True}).encode()
+        store.put_onto(_MARKER, whole, found.etag if found else None)
 
     def _own_files(self) -> Iterator[Path]:
         """Files with rows; others are made where missing, and belong into no store."""
@@ -342,7 +349,3 @@ def _of_batch(store: ObjectStore, batch: str) -> dict[str, Stored]:
 def _marker(store: ObjectStore) -> dict[str, Any] | None:
     content = store.read(_MARKER)
     return dict(json.loads(content)) if content else None
-
-
-def _as_marker(record_id: str, *, is_whole: bool) -> bytes:
-    return json.dumps({"record_id": record_id, "is_whole": is_whole}).encode()

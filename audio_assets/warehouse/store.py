@@ -205,9 +205,9 @@ class ObjectStore:
         reason = f"{first_line.rstrip()} {code[1]}" if code and code[1] not in first_line else first_line
         raise StoreError(
             errno.EIO,
-            f"the record store {self.url} cannot be {what}: {reason.strip()}. See that it answers, and that "
-            "AWS_ENDPOINT_URL (http:// needs AWS_ALLOW_HTTP=true), AWS_REGION and the credentials are right, and "
-            "run again; finished tracks are kept on this machine",
+            f"the record store {self.url} cannot be {what}: {reason.strip()}. See that it answers and "
+            "that AWS_ENDPOINT_URL (http needs AWS_ALLOW_HTTP=true), AWS_REGION and the credentials are right, "
+            "and run again; finished tracks are kept on this machine",
         ) from None
 
 
