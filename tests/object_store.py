@@ -71,6 +71,8 @@ class ObjectStoreServer:
             "s3.port.iceberg": 0,
             "s3.port.lance": 0,
             "metricsPort": 0,
+            "volume.max": 100,  # a bucket takes seven of them, and the default is eight
+            "master.volumeSizeLimitMB": 64,
             "master.electionTimeout": "200ms",
             "master.heartbeatInterval": "100ms",
             "master.telemetry": "false",

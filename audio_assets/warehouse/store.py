@@ -206,8 +206,8 @@ class ObjectStore:
         raise StoreError(
             errno.EIO,
             f"the record store {self.url} cannot be {what}: {reason.strip()}. See that it answers and "
-            "that AWS_ENDPOINT_URL (http needs AWS_ALLOW_HTTP=true), AWS_REGION and the credentials are right, "
-            "and run again; finished tracks are kept on this machine",
+            "that AWS_ENDPOINT_URL (http needs AWS_ALLOW_HTTP=true), AWS_REGION and the credentials are "
+            "right, and run again; finished tracks are kept on this machine",
         ) from None
 
 
