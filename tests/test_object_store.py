@@ -21,23 +21,21 @@ import obstore
 import pyarrow as pa
 import pytest
 import soundfile
+from mirrors import BATCH, EMBEDDINGS, FEATURES, PATIENCE_S, analyse, entries, machine
 from object_store import BUCKET, OPEN_BUCKET, SECRET, ObjectStoreServer, Way, needs_object_store
-from test_storage import BATCH, SETTINGS, entries
+from test_storage import SETTINGS
 
 from audio_assets.audio import AudioLimits
 from audio_assets.builds import due, inputs_digest
 from audio_assets.corpus import index_corpus, load_index, normalise_corpus
 from audio_assets.definitions import build_defs
 from audio_assets.environment import SettingError
-from audio_assets.features import EXTRACTOR_VERSION
 from audio_assets.gate import written
 from audio_assets.intake import take_in
 from audio_assets.library import Entry
 from audio_assets.outstanding import outstanding
 from audio_assets.pipeline import dagster_home
 from audio_assets.warehouse import (
-    BatchSummary,
-    Mirror,
     Outcome,
     Record,
     StoreError,
@@ -52,10 +50,6 @@ from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse, warehouse_from_environment
 
 pytestmark = needs_object_store
-
-FEATURES, EMBEDDINGS = "audio_features", "clap_embeddings"
-VERSION = ("extractor_version", EXTRACTOR_VERSION)
-PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +70,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectStoreServ
 def url(server: ObjectStoreServer, request: pytest.FixtureRequest) -> str:
     """An empty prefix of the test's own."""
     return f"s3://{BUCKET}/{request.node.name.replace('[', '-').replace(']', '')}"
-
-
-def machine(folder: Path, url: str, patience_s: float = PATIENCE_S) -> Record:
-    """The record as a machine with this data folder has it."""
-    return Record(folder / "record", Mirror(folder / "record", url, patience_s))
 
 
 def keys(server: ObjectStoreServer, url: str) -> list[str]:
@@ -106,22 +95,6 @@ def write_embeddings(record: Record, tracks: Sequence[Entry]) -> None:
     complete_batch(record, EMBEDDINGS, BATCH, lambda: tracks, ("settings_version", SETTINGS.version), compute)
 
 
-def analyse(
-    record: Record,
-    live_tracks: Callable[[], Sequence[Entry]],
-    mine: Callable[[Entry], bool] = lambda _: True,
-    after_each: Callable[[int], None] = lambda _: None,
-) -> BatchSummary:
-    """Complete a batch of the features, with the index of a track as its tempo; some tracks of it or all."""
-
-    def compute(todo: Sequence[Entry]) -> Iterator[Outcome]:
-        for n, track in enumerate(filter(mine, todo)):
-            yield Outcome(track.song_id, {"tempo_bpm": float(track.song_id[1:])})
-            after_each(n)
-
-    return complete_batch(record, FEATURES, BATCH, live_tracks, VERSION, compute)
-
-
 def analysed(record: Record) -> list[str]:
     record.pull()
     table = record.read(FEATURES, BATCH)
@@ -132,9 +105,9 @@ def names(tracks: Sequence[Entry]) -> list[str]:
     return sorted(track.song_id for track in tracks)
 
 
-def child(code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
-    """Start a process of its own, in which this module is ``t``."""
-    prelude = "import sys, test_object_store as t\nfrom pathlib import Path\n"
+def child(module: str, code: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """Start a process of its own, in which a module of the tests is ``t``."""
+    prelude = f"import sys, {module} as t\nfrom pathlib import Path\n"
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     return subprocess.Popen(
         [sys.executable, "-c", prelude + textwrap.dedent(code), *map(str, arguments)],
@@ -166,7 +139,7 @@ class Machine:
 
     def __init__(self, data: Path, *arguments: object) -> None:
         self.data = data
-        self._process = child("t.work(*map(str, sys.argv[1:]))", data, *arguments)
+        self._process = child("test_object_store", "t.work(*map(str, sys.argv[1:]))", data, *arguments)
 
     def begin(self, do: str, **what: object) -> None:
         assert self._process.stdin
@@ -313,6 +286,7 @@ def test_what_another_machine_writes_just_before_is_merged(tmp_path: Path, url: 
 def test_machines_that_write_one_batch_at_once_lose_no_row(tmp_path: Path, url: str) -> None:
     machines = [
         child(
+            "mirrors",
             f"""
             tracks = t.entries(24)
             record = t.machine(Path(sys.argv[1]), {url!r})
@@ -394,6 +368,7 @@ def test_a_writer_killed_while_it_uploads_leaves_the_former_file_and_loses_no_tr
 
     with way_to(server, hold) as way:
         killed = child(
+            "mirrors",
             "t.analyse(t.machine(Path(sys.argv[1]), sys.argv[2]), lambda: t.entries(60))",
             *(folder, url),
             **server.variables(way.port),

@@ -30,9 +30,9 @@ def open_warehouse(data: Path) -> "Warehouse":
 
 
 def existing_data(data: Path) -> Path:
-    """Resolve a data folder, or end the command where nothing was ever run."""
+    """Resolve a data folder, or end the command where nothing was ever run; a new mirror is filled first."""
     folder = data.expanduser().resolve()
-    if not (folder / "record").is_dir():
+    if not (folder / "record").is_dir() and not open_warehouse(folder).record_store:
         fail(f"{folder} is not a data folder yet; 'audio-assets run' makes one")
     return folder
 
