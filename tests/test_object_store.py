@@ -348,6 +348,15 @@ def test_a_store_that_would_let_machines_overwrite_each_other_is_refused(
     assert not [found for chunk in obstore.list(client) for found in chunk if "record" in found["path"]]
 
 
+def test_credentials_that_are_wrong_are_said_at_once(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    with pytest.raises(StoreError, match=r"SignatureDoesNotMatch.*credentials are right") as refused:
+        machine(tmp_path, url, patience_s=3_600.0).pull()
+    assert "hunter2" not in str(refused.value)
+
+
 # --- what fails half-way ----------------------------------------------------------------------------
 
 

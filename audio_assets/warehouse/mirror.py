@@ -48,7 +48,7 @@ _LEDGER = "track_manifest/part.parquet"
 _BATCH = "{table}/batch={batch}/part.parquet"
 #: The only keys that are ever read or written; they become paths.
 _KEY = re.compile(
-    rf"{_LEDGER}|({'|'.join(BATCHED)})/batch={BATCH_KEY.pattern}/part\.parquet"
+    rf"{re.escape(_LEDGER)}|({'|'.join(BATCHED)})/batch={BATCH_KEY.pattern}/part\.parquet"
     rf"|{CORPUS}/(?P<version>{VERSION.pattern})/(?P<file>({DRAFTED}|{IN_FORCE})\.parquet|{MATRIX}|{APPROXIMATE})"
 )
 _IN_VERSION = re.compile(rf"{CORPUS}/(?P<version>{VERSION.pattern})/(?P<file>[a-z_.]+)")
