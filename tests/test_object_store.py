@@ -168,7 +168,8 @@ def work(data: str, home: str, library: str, model: str, url: str) -> None:
         "progress": Progress(),
     }
     warehouse, clap_model = resources["warehouse"], resources["clap_model"]
-    answers, sys.stdout = sys.stdout, sys.stderr
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries and workers print is no answer
     with dg.DagsterInstance.from_config(home) as instance:
         definitions = build_defs(**resources)
 
