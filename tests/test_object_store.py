@@ -199,6 +199,8 @@ def test_machines_share_a_library_and_nothing_is_computed_twice(
 ) -> None:
     library = make_library(tmp_path / "music", 3)
     home = dagster_home(tmp_path / "shared")
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        instance.all_asset_keys()  # makes the database, which two processes cannot do at once
     one, other = (Machine(tmp_path / name, home, library, clap_checkpoint, url) for name in ("a", "b"))
     try:
         one.ask("run", job="refresh_manifest")
