@@ -444,7 +444,7 @@ def test_a_version_of_the_index_is_in_force_everywhere_once_it_is_whole(
         normalise_corpus(one, SETTINGS)
         other.pull()
         assert indexed(other) == (n - 1 if n > 16 else 0), "a normalised table is in force without its index"
-        index_corpus(one, SETTINGS, None, approximate_from=17)
+        index_corpus(one, SETTINGS, None, approximate_from=19)
         other.pull()
         assert indexed(other) == indexed(one) == n
 
