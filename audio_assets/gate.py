@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from audio_assets.builds import EMBEDDINGS, FEATURES, is_good
-from audio_assets.warehouse import Record, identity
+from audio_assets.warehouse import Record
 
 if TYPE_CHECKING:
     from dagster._core.storage.asset_check_execution_record import (
@@ -83,7 +83,7 @@ def unproven(
 
 def written(record: Record, table: str, batch: str | None = None) -> dict[str, str]:
     """Metadata by which it is known later that a file is the one that was checked."""
-    return {WRITTEN: "-".join(map(str, identity(record.path(table, batch))))}
+    return {WRITTEN: "-".join(map(str, record.identity(table, batch)))}
 
 
 def describe(parts: Iterable[Part]) -> str:

@@ -120,12 +120,16 @@ def take_in(
     """
     if dry_run:
         return _look(record, root, manifest, limits, measure_all, batch_size, settling)
-    record.root.mkdir(parents=True, exist_ok=True)
-    with FileLock(record.root / ".manifest.lock"):
+
+    def look_and_write(onto: str | None) -> Intake:
         intake = _look(record, root, manifest, limits, measure_all, batch_size, settling)
         if not intake.table.equals(record.read("track_manifest")):
-            record.write("track_manifest", intake.table)
-    return intake
+            record.write("track_manifest", intake.table, onto=onto)
+        return intake
+
+    record.root.mkdir(parents=True, exist_ok=True)
+    with FileLock(record.root / ".manifest.lock"):
+        return record.onto_latest("track_manifest", None, look_and_write)
 
 
 def _look(

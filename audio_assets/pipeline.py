@@ -179,6 +179,7 @@ class Pipeline:
 
     def _rebuild(self, instance: dg.DagsterInstance, report: RunReport) -> None:
         """Build what is made of all tracks: first the index; tables are not published beside a bad one."""
+        self._warehouse.refresh(patiently=True)
         if parts := unproven(instance, self._warehouse.record):
             # Of what others compute, the checks are still to come; that is no failure.
             if failed := {part for part in parts if part[1] not in report.left_to_others}:

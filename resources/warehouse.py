@@ -8,13 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from audio_assets.environment import read_number
+from audio_assets.environment import PREFIX, SettingError, read_number
 from audio_assets.library import Entry
 from audio_assets.retrieval import APPROXIMATE_FROM
 from audio_assets.warehouse import (
     EXPORTS_LINK,
     FEWEST_KEPT,
     KEPT_GENERATIONS,
+    MIRROR_NAME,
+    Mirror,
+    ObjectStore,
     Publication,
     Record,
     Sweep,
@@ -25,6 +28,9 @@ from audio_assets.warehouse import (
     sweep_strays,
     write_catalog,
 )
+
+_PATIENCE_S = 240.0
+_PARTITION_TAG = "dagster/partition"
 
 
 class UnknownBatchError(Exception):
@@ -44,6 +50,36 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         description="Tracks from which on an approximate index is made as well.",
     )
 
+    record_store: str = Field(
+        default="",
+        description="s3://bucket/prefix that has the record, which the data folder mirrors; empty for none.",
+    )
+    store_patience_s: float = Field(
+        default=_PATIENCE_S, ge=0, description="How long a run waits for a record store to answer [s]."
+    )
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Take in what other machines have written, before a run, a sensor or a schedule reads it."""
+        run = context.run
+        self.refresh(run.tags.get(_PARTITION_TAG) if run else None, patiently=run is not None)
+
+    def refresh(self, batch: str | None = None, *, patiently: bool = False) -> None:
+        """Take in what other machines have written; nothing to do where the record is in no store.
+
+        Parameters
+        ----------
+        batch : str, optional
+            All that is going to be read, with the ledger.
+        patiently : bool
+            Wait for a store that does not answer.
+
+        Raises
+        ------
+        StoreError
+            It does not answer, or is that of another record.
+        """
+        self.record.pull(batch, patiently=patiently)
+
     @property
     def path(self) -> Path:
         """The data folder."""
@@ -52,7 +88,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def record(self) -> Record:
         """The Parquet record."""
-        return Record(self.path / "record")
+        root = self.path / "record"
+        store = self.record_store
+        return Record(root, Mirror(root, store, self.store_patience_s) if store else None)
 
     @property
     def exports_path(self) -> Path:
@@ -114,5 +152,21 @@ def warehouse_from_environment(data_dir: Path) -> Warehouse:
     kept = read_number(os.environ, "KEPT_GENERATIONS", KEPT_GENERATIONS, FEWEST_KEPT)
     approximate_from = read_number(os.environ, "ANN_FROM", APPROXIMATE_FROM, 1)
     return Warehouse(
-        data_dir=str(data_dir), kept_generations=int(kept), approximate_from=int(approximate_from)
+        data_dir=str(data_dir),
+        kept_generations=int(kept),
+        approximate_from=int(approximate_from),
+        record_store=_record_store(data_dir),
+        store_patience_s=read_number(os.environ, "STORE_PATIENCE_S", _PATIENCE_S, 0),
     )
+
+
+def _record_store(data_dir: Path) -> str:
+    store = os.environ.get(f"{PREFIX}RECORD_STORE", "").strip()
+    if store:
+        ObjectStore(store, _PATIENCE_S)  # refuses what is no address
+    elif (data_dir.expanduser() / MIRROR_NAME).exists():
+        raise SettingError(
+            f"{data_dir} mirrors a record store, but {PREFIX}RECORD_STORE is not set: what is written here "
+            f"would never get there. Set it, or remove {MIRROR_NAME} to make this a record of its own"
+        )
+    return store

@@ -21,16 +21,18 @@ def open_library(root: Path, manifest: Path | None) -> "TrackLibrary":
 
 
 def open_warehouse(data: Path) -> "Warehouse":
-    """Open a data folder, there or not."""
+    """Open a data folder, there or not, as of this moment."""
     from resources.warehouse import warehouse_from_environment
 
-    return warehouse_from_environment(data)
+    warehouse = warehouse_from_environment(data)
+    warehouse.refresh()
+    return warehouse
 
 
 def existing_data(data: Path) -> Path:
-    """Resolve a data folder, or end the command where nothing was ever run."""
+    """Resolve a data folder, or end the command where nothing was ever run; a new mirror is filled first."""
     folder = data.expanduser().resolve()
-    if not (folder / "record").is_dir():
+    if not (folder / "record").is_dir() and not open_warehouse(folder).record_store:
         if (folder / "dagster").is_dir():
             fail(f"{folder} holds no tracks yet: no look at the library has ended; ask again after the first")
         fail(f"{folder} is not a data folder yet; 'audio-assets run' makes one")

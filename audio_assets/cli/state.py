@@ -23,9 +23,9 @@ def status(data: DataDir = DEFAULT_DATA) -> None:
 
 def print_state(data: Path) -> dict[str, int]:
     """Print counts, failures and unfinished batches of the live record; return the rows of each table."""
-    from audio_assets.warehouse import LINK_NAME, PUBLISHED, Record, open_live, pinned_generation
+    from audio_assets.warehouse import LINK_NAME, PUBLISHED, open_live, pinned_generation
 
-    with open_live(Record(data / "record")) as connection:
+    with open_live(open_warehouse(data).record) as connection:
 
         def rows(query: str) -> list[tuple[Any, ...]]:
             return connection.execute(query).fetchall()

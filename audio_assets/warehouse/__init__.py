@@ -39,9 +39,9 @@ from audio_assets.warehouse.generations import (
     release,
     roll_back,
 )
-from audio_assets.warehouse.layout import identity
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
 from audio_assets.warehouse.matrix import map_matrix, write_matrix
+from audio_assets.warehouse.mirror import MIRROR_NAME, Mirror
 from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
 from audio_assets.warehouse.record import Record, RecordError
@@ -55,6 +55,7 @@ from audio_assets.warehouse.schemas import (
     Macro,
     arrow_schema,
 )
+from audio_assets.warehouse.store import ObjectStore, OvertakenError, StoreError
 from audio_assets.warehouse.sweep import Sweep, sweep, sweep_strays
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "KEPT_GENERATIONS",
     "LINK_NAME",
     "MACROS",
+    "MIRROR_NAME",
     "PUBLISHED",
     "RECORD",
     "VIEWS",
@@ -74,7 +76,10 @@ __all__ = [
     "DiskFullError",
     "Generation",
     "Macro",
+    "Mirror",
+    "ObjectStore",
     "Outcome",
+    "OvertakenError",
     "Publication",
     "PublishError",
     "ReadOnlyFolderError",
@@ -82,6 +87,7 @@ __all__ = [
     "RecordError",
     "RollbackError",
     "StorageError",
+    "StoreError",
     "Sweep",
     "arrow_schema",
     "atomic_path",
@@ -92,7 +98,6 @@ __all__ = [
     "export_notebook_files",
     "exported_blocks",
     "fingerprint",
-    "identity",
     "is_alive",
     "is_dead",
     "ledger_from_table",

@@ -4,7 +4,7 @@ A row is still true while the track's bytes and the version that made it are unc
 numbers. Work that an earlier, killed run finished is taken from its journal.
 
 Two runs of one batch at once may compute a track twice, and lose none: each merges what the other has
-recorded meanwhile, and leaves the other's journal alone.
+recorded meanwhile, on this machine or another, and leaves the other's journal alone.
 """
 
 import datetime as dt
@@ -134,8 +134,8 @@ def complete_batch(
     todo = [track for track in tracks if track.song_id not in rows or track.song_id in anew]
     journal = _journal(record, name, batch)
     computed = _computed(journal, compute, todo, version) if todo else {}
-    with _writing_alone(record, name):
-        ended = journal.ended()
+
+    def merge(onto: str | None) -> pa.Table:
         tracks = live_tracks()
         mine = pa.Table.from_pylist(list(computed.values()), schema=arrow_schema(name))
         earlier = [*_earlier(record, name, batch), mine]
@@ -144,13 +144,20 @@ def complete_batch(
         known = {**rows, **computed, **recorded, **_true_rows([mine], tracks, version)}
         ordered = [known[track.song_id] for track in tracks if track.song_id in known]
         table = pa.Table.from_pylist(ordered, schema=arrow_schema(name))
-        record.write(name, pa.concat_tables([table, _of_absent(earlier, tracks)]), batch=batch)
+        whole = pa.concat_tables([table, _of_absent(earlier, tracks)])
+        record.write(name, whole, batch=batch, onto=onto)
+        return table
+
+    with _writing_alone(record, name):
+        ended = journal.ended()
+        table = record.onto_latest(name, batch, merge)
         journal.drop(ended)
+    failure_codes = table["failure_code"].drop_null().to_pylist()
     return BatchSummary(
-        n_live=len(ordered),
-        n_reused=len(ordered) - len(computed),
+        n_live=table.num_rows,
+        n_reused=table.num_rows - len(computed),
         n_computed=len(computed),
-        failures=Counter(row["failure_code"] for row in ordered if row["failure_code"]),
+        failures=Counter(failure_codes),
         elapsed_s=time.monotonic() - started,
         table=table,
     )

@@ -3,12 +3,23 @@
 What belongs here: names and listing. What does not: reading or writing a file (``record``).
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 CORPUS = "corpus"
 DRAFTED = "clap_embeddings_normalized"
 IN_FORCE = "retrieval_index"
+
+BATCHED = ("audio_features", "clap_embeddings")
+VERSIONED = (DRAFTED, IN_FORCE)
+BATCH_KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+VERSION = re.compile(r"[0-9]{6,}")
+#: Empty tables, made where there is no version yet.
+NO_VERSION = "000000"
+
+#: The one in force, and the one that a session or a snapshot may just be reading.
+KEPT_VERSIONS = 2
 
 #: Files of a version beside its tables: the vectors to search, and an approximate index of many of them.
 MATRIX = "vectors.npy"
@@ -47,6 +58,32 @@ def corpus_version(root: Path, table: str) -> str | None:
     return next(reversed(corpus_versions(root, table)), None)
 
 
+def superseded(versions: Sequence[str], drafted: Sequence[str], indexed: Sequence[str]) -> list[str]:
+    """Versions that nobody needs any more.
+
+    Drafts that failed their checks go as well; not the two newest, of which one may just be indexed.
+
+    Parameters
+    ----------
+    versions, drafted, indexed : sequence of str
+        All versions, those with a normalised table, and those with an index, oldest first.
+
+    Returns
+    -------
+    list of str
+        Those that are older than the newest draft, and not kept.
+    """
+    drafts = drafted[-KEPT_VERSIONS:]
+    kept = {*indexed[-KEPT_VERSIONS:], *drafts}
+    newest = int(drafts[-1]) if drafts else 0
+    return [version for version in versions if int(version) < newest and version not in kept]
+
+
+def beside(folder: Path, table: str) -> list[Path]:
+    """Files, there or not, that have to be in place before a table of a version is."""
+    return [folder / name for name in _BESIDE[table]]
+
+
 def files_of(root: Path, tables: Iterable[str]) -> Iterator[Path]:
     """Files that make up some tables now.
 
@@ -82,4 +119,4 @@ def _of_version(root: Path, version: str | None, table: str) -> Iterator[Path]:
     if version:
         folder = root / CORPUS / version
         yield from folder.glob(f"{table}{_SUFFIX}")
-        yield from (path for name in _BESIDE[table] if (path := folder / name).exists())
+        yield from (path for path in beside(folder, table) if path.exists())

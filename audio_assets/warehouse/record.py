@@ -1,20 +1,21 @@
 """The Parquet record: the only place results are written to.
 
 One file for each table and batch, replaced whole. A file holds its schema, and in its metadata what it
-was made from. Nothing here locks: of two writers of one file the later one wins. Writers of batches merge
-(``batch``).
+was made from. Nothing here locks: of two writers of one file the later one wins, or has to merge where the
+record is in an object store (``mirror``). Writers of batches always merge (``batch``).
 
 The normalised table and the index of it belong together. Each pair has a folder of its own, a numbered
 version, that is in force once its index, written last, is there: one rename switches both.
 """
 
-import re
+import errno
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.dataset as ds
@@ -24,28 +25,33 @@ from audio_assets.warehouse.currency import fingerprint
 from audio_assets.warehouse.files import atomic_path, explained, hard_link, is_written_to, temporary_path
 from audio_assets.warehouse.layout import (
     APPROXIMATE,
+    BATCH_KEY,
+    BATCHED,
     CORPUS,
     DRAFTED,
     IN_FORCE,
     MATRIX,
+    NO_VERSION,
+    VERSION,
+    VERSIONED,
     corpus_version,
     corpus_versions,
+    files_of,
+    identity,
+    superseded,
 )
+from audio_assets.warehouse.mirror import Mirror
 from audio_assets.warehouse.schemas import RECORD, arrow_schema
+from audio_assets.warehouse.store import OvertakenError
 
-_BATCH_KEY = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
-_BATCHED = ("audio_features", "clap_embeddings")
-_VERSIONED = (DRAFTED, IN_FORCE)
-_VERSION = re.compile(r"[0-9]{6,}")
-_NO_VERSION = "000000"
+Result = TypeVar("Result")
+
 #: Bounds what is held of a table that is read block by block: 8 MB of vectors, or such files.
 _BLOCK_ROWS = 4_096
 _BLOCK_BYTES = 8 * 2**20
 #: Of a large ledger only the groups that a batch is in are read.
 _GROUP_ROWS = 16_384
-
-#: The one in force, and the one that a session or a snapshot may just be reading.
-KEPT_VERSIONS = 2
+_MOST_OVERTAKEN = 20
 
 
 class RecordError(Exception):
@@ -60,9 +66,64 @@ class Record:
     ----------
     root : Path
         Folder of the record, ``<data>/record``.
+    mirror : Mirror, optional
+        The object store that the record is in, and the folder mirrors; without it the folder is all there is.
     """
 
     root: Path
+    mirror: Mirror | None = None
+
+    def pull(self, batch: str | None = None, *, patiently: bool = True) -> None:
+        """Take in what other machines have written, as `Mirror.pull` does; nothing to do without a mirror."""
+        if self.mirror:
+            self.mirror.pull(batch, patiently=patiently)
+
+    def edition(self, name: str, batch: str | None = None) -> str | None:
+        """Which edition of a file is here, to be asked before it is read and given to `write`.
+
+        None where there is none yet, or no mirror.
+        """
+        return self.mirror.edition(self.path(name, batch)) if self.mirror else None
+
+    def onto_latest(self, name: str, batch: str | None, attempt: Callable[[str | None], Result]) -> Result:
+        """Run what reads a file and writes it anew, and once more whenever another machine was quicker.
+
+        Parameters
+        ----------
+        name, batch
+            As for `path`.
+        attempt : callable
+            Called with the `edition` to write onto.
+
+        Returns
+        -------
+        Result
+            What the attempt gave that was not overtaken.
+        """
+        for _ in range(_MOST_OVERTAKEN):
+            self.pull(batch)
+            with suppress(OvertakenError):
+                return attempt(self.edition(name, batch))
+        raise OvertakenError(
+            errno.EAGAIN,
+            f"other machines write {name} of {batch or 'the library'} without a pause; run again",
+        )
+
+    def identity(self, name: str, batch: str | None = None) -> list[int] | list[str]:
+        """Tell a table's file from any other, on all machines alike where there is a mirror."""
+        etag = self.edition(name, batch)
+        return identity(self.path(name, batch)) if etag is None else [etag.strip('"')]
+
+    def fingerprint(self, tables: Sequence[str] = ("*",)) -> Mapping[str, list[int] | list[str]]:
+        """Tell which files of some tables there are, and which edition of each.
+
+        With a mirror by their etags, the same on all machines; else as `currency.fingerprint` does.
+        """
+        if self.mirror is None:
+            return fingerprint(self.root, tables)
+        etags = self.mirror.editions()
+        names = (str(path.relative_to(self.root)) for path in files_of(self.root, tables))
+        return {name: [etags[name]] for name in names if name in etags}
 
     def path(self, name: str, batch: str | None = None, *, version: str | None = None) -> Path:
         """Path of a table's file.
@@ -86,16 +147,16 @@ class Record:
         RecordError
             The table or the key is not one of ours; keys become folder names.
         """
-        if name not in RECORD or (batch is not None) != (name in _BATCHED):
+        if name not in RECORD or (batch is not None) != (name in BATCHED):
             raise RecordError(f"the record has no table {name!r} with batch {batch!r}")
-        if name in _VERSIONED:
-            version = version or corpus_version(self.root, name) or _NO_VERSION
-            if not _VERSION.fullmatch(version):
+        if name in VERSIONED:
+            version = version or corpus_version(self.root, name) or NO_VERSION
+            if not VERSION.fullmatch(version):
                 raise RecordError(f"{version!r} is not a version (six digits or more)")
             return self.root / CORPUS / version / f"{name}.parquet"
         if batch is None:
             return self.root / name / "part.parquet"
-        if not _BATCH_KEY.fullmatch(batch):
+        if not BATCH_KEY.fullmatch(batch):
             raise RecordError(
                 f"{batch!r} is not a partition key (lower-case letters, digits, single hyphens)"
             )
@@ -117,6 +178,7 @@ class Record:
         batch: str | None = None,
         version: str | None = None,
         metadata: dict[str, str] | None = None,
+        onto: str | None = None,
     ) -> Path:
         """Write one table, or one batch of it, whole.
 
@@ -128,6 +190,8 @@ class Record:
             The rows. Names and types must be those of the schema; only the manifest may have more.
         metadata : dict of str to str, optional
             Kept in the Parquet file.
+        onto : str, optional
+            The `edition` that the rows were made from.
 
         Returns
         -------
@@ -140,10 +204,12 @@ class Record:
             The rows do not have the schema. Under a glob the first file's types would win silently.
         StorageError
             The disk is full, or the folder cannot be written to; the former file is still in place.
+        OvertakenError
+            Another machine has written the table meanwhile; its file is in the store, the former one here.
         """
         _require_schema(name, table.schema)
         path = self.path(name, batch, version=version)
-        with atomic_path(path) as temporary:
+        with self._writing(path, onto) as temporary:
             kept = table.replace_schema_metadata(metadata)
             pq.write_table(kept, temporary, compression="zstd", row_group_size=_GROUP_ROWS)
         return path
@@ -158,7 +224,7 @@ class Record:
         path = self.path(name, version=version)
         schema = arrow_schema(name).with_metadata(metadata)
         with (
-            atomic_path(path) as temporary,
+            self._writing(path) as temporary,
             pq.ParquetWriter(temporary, schema, compression="none", use_dictionary=False) as writer,
         ):
             for block in blocks:
@@ -186,7 +252,8 @@ class Record:
         Parts of the file that hold no such row, by the statistics in it, are left unread.
         """
         path = self.path(name)
-        return pq.read_table(path, filters=[(column, "==", value)]) if path.exists() else None
+        filters = [(column, "==", value)]
+        return pq.read_table(path, filters=filters, partitioning=None) if path.exists() else None
 
     def read_blocks(
         self, name: str, columns: Sequence[str], *, version: str | None = None
@@ -233,13 +300,14 @@ class Record:
 
     def new_version(self) -> str:
         """Take the next number for a normalised table and its index; no clock has a say in it."""
-        last = next(reversed(corpus_versions(self.root)), _NO_VERSION)
+        last = next(reversed(corpus_versions(self.root)), NO_VERSION)
         with explained(self.root):
             for number in count(int(last) + 1):
                 version = f"{number:06d}"
                 with suppress(FileExistsError):  # another writer was quicker
                     (self.root / CORPUS / version).mkdir(parents=True)
-                    return version
+                    if self.mirror is None or self.mirror.reserve(version):
+                        return version
         raise AssertionError("numbers do not end")
 
     def version_in_force(self) -> str | None:
@@ -253,16 +321,14 @@ class Record:
     def initialise(self) -> None:
         """Give every table a file with its schema, so that views work before anything is computed."""
         for name in RECORD:
-            path = self.root / name / "schema.parquet" if name in _BATCHED else self.path(name)
+            path = self.root / name / "schema.parquet" if name in BATCHED else self.path(name)
             # A column that is new here is NULL in older batches, but some file must have it.
-            is_old = (
-                name in _BATCHED and path.exists() and not pq.read_schema(path).equals(arrow_schema(name))
-            )
-            if name not in _VERSIONED and (is_old or not path.exists()):
+            is_old = name in BATCHED and path.exists() and not pq.read_schema(path).equals(arrow_schema(name))
+            if name not in VERSIONED and (is_old or not path.exists()):
                 _write_empty(name, path)
         if self.version_in_force() is None:
-            for name in _VERSIONED:
-                _write_empty(name, self.path(name, version=_NO_VERSION))
+            for name in VERSIONED:
+                _write_empty(name, self.path(name, version=NO_VERSION))
 
     def drop_superseded_versions(self) -> list[Path]:
         """Remove superseded versions; the one before that in force stays, as a session may be reading it.
@@ -272,14 +338,13 @@ class Record:
         list of Path
             What was removed.
         """
-        # Drafts that failed their checks go as well; not the two newest, of which one may just be indexed.
-        drafts = corpus_versions(self.root, DRAFTED)[-KEPT_VERSIONS:]
-        kept = {*corpus_versions(self.root, IN_FORCE)[-KEPT_VERSIONS:], *drafts}
-        newest = int(drafts[-1]) if drafts else 0
+        if self.mirror:
+            self.mirror.drop_superseded_versions()
         dropped = []
-        for version in corpus_versions(self.root):
+        drafted, indexed = (corpus_versions(self.root, table) for table in VERSIONED)
+        for version in superseded(corpus_versions(self.root), drafted, indexed):
             folder = self.root / CORPUS / version
-            if int(version) < newest and version not in kept and not is_written_to(folder):
+            if not is_written_to(folder):
                 (folder / f"{IN_FORCE}.parquet").unlink(missing_ok=True)  # so that no half of it is in force
                 shutil.rmtree(folder, ignore_errors=True)
                 dropped.append(folder)
@@ -305,6 +370,9 @@ class Record:
             yield Record(folder)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
+
+    def _writing(self, path: Path, onto: str | None = None) -> AbstractContextManager[Path]:
+        return self.mirror.writing(path, onto) if self.mirror else atomic_path(path)
 
     def _link_into(self, folder: Path) -> bool:
         """Link all files into a folder; False where one was replaced meanwhile."""
