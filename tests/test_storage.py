@@ -54,6 +54,7 @@ from audio_assets.warehouse.files import temporary_path
 from audio_assets.warehouse.generations import next_name
 from audio_assets.warehouse.journal import Journal
 from resources.warehouse import UnknownBatchError, Warehouse
+from audio_assets.warehouse.layout import below
 
 SETTINGS = EmbeddingSettings("model", "revision", "weights", "config", Windowing(6), "float32")
 BATCH = "batch-000001"
@@ -298,6 +299,21 @@ def test_copies_that_somebody_named_are_neither_read_nor_removed(record: Record,
     assert tracks_read(tmp_path) == 4
     assert exported(tmp_path / "exports") == [4, 4, 4, 4]
     assert all(path.exists() for path in (*copies, *folders))
+
+
+def test_a_folder_that_goes_while_the_ones_around_it_are_listed_is_left_out(tmp_path: Path) -> None:
+    """As a snapshot that another process ends with, or a version that it drops."""
+    for name in ("a", "b", "c"):
+        (tmp_path / name / "deep").mkdir(parents=True)
+        (tmp_path / name / "deep" / "file").touch()
+    listed = below(tmp_path)
+    found = [next(listed)]
+    shutil.rmtree(tmp_path / "b")
+    found += listed
+    assert {path.relative_to(tmp_path).as_posix() for path in found if path.is_file()} == {
+        "a/deep/file",
+        "c/deep/file",
+    }
 
 
 def test_a_file_replaced_within_one_tick_of_the_clock_is_another_file(record: Record) -> None:

@@ -3,6 +3,7 @@
 What belongs here: names and listing. What does not: reading or writing a file (``record``).
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -109,10 +110,25 @@ def files_of(root: Path, tables: Iterable[str]) -> Iterator[Path]:
             yield from _of_version(root, corpus_version(root, IN_FORCE), "*")
 
 
+def below(folder: Path) -> Iterator[Path]:
+    """List all files and folders below one.
+
+    Others write and sweep meanwhile. A folder that goes before it was listed is left out, where ``rglob``
+    ends with an error.
+    """
+    for parent, folders, files in os.walk(folder, onerror=_unless_gone):
+        yield from (Path(parent) / name for name in (*folders, *files))
+
+
+def _unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _outside_corpus(root: Path, table: str) -> Iterator[Path]:
-    for path in root.glob(f"{table}/**/*{_SUFFIX}"):
-        if path.relative_to(root).parts[0] not in (CORPUS, DRAFTED, IN_FORCE):
-            yield path
+    for folder in root.glob(table):
+        if folder.name not in (CORPUS, DRAFTED, IN_FORCE):
+            yield from (path for path in below(folder) if path.suffix == _SUFFIX)
 
 
 def _of_version(root: Path, version: str | None, table: str) -> Iterator[Path]:

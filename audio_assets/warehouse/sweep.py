@@ -15,7 +15,7 @@ from pathlib import Path
 from audio_assets.warehouse.files import TEMPORARY_PREFIX, is_stray
 from audio_assets.warehouse.generations import drop_old_generations
 from audio_assets.warehouse.journal import Journal
-from audio_assets.warehouse.layout import DRAFTED, IN_FORCE
+from audio_assets.warehouse.layout import DRAFTED, IN_FORCE, below
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import arrow_schema
 
@@ -77,7 +77,7 @@ def sweep_strays(folder: Path) -> list[Path]:
         What was removed.
     """
     dropped = []
-    for path in list(folder.rglob(f"{TEMPORARY_PREFIX}*")):
+    for path in [path for path in below(folder) if path.name.startswith(TEMPORARY_PREFIX)]:
         with suppress(FileNotFoundError):  # a writer finished, or another sweep was here, meanwhile
             if is_stray(path):
                 _remove(path)
@@ -88,7 +88,7 @@ def sweep_strays(folder: Path) -> list[Path]:
 def size_of(folder: Path) -> int:
     """Bytes of all files below a folder, each counted once however many names it has."""
     found = {}
-    for path in folder.rglob("*"):
+    for path in below(folder):
         with suppress(FileNotFoundError):
             status = path.lstat()
             found[status.st_ino] = status.st_size

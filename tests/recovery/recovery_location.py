@@ -64,6 +64,6 @@ def on_request(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipRe
     return dg.RunRequest(job_name=name)
 
 
-# Tracks of a second take hundredths of one; who takes this long hangs.
-POOL = AnalysisPool(workers=2, track_timeout_s=10, track_memory_mb=2000)
+# Tracks of a second take hundredths of one; who takes this long hangs, on a busy machine too.
+POOL = AnalysisPool(workers=2, track_timeout_s=30, track_memory_mb=2000)
 defs = dg.Definitions.merge(build_defs(analysis_pool=POOL), dg.Definitions(sensors=[on_request]))

@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from audio_assets.warehouse import fingerprint
+from audio_assets.warehouse.layout import below
 
 _PAUSE_S = 1.0
 _KEYED = ("manifest", "audio_features", "clap_embeddings", "clap_embeddings_normalized", "retrieval_index")
@@ -137,7 +138,7 @@ def _off_centre(mean: "np.ndarray[Any, Any]", pairs: "np.ndarray[Any, Any]") -> 
 
 
 def _files(data: Path) -> Iterator[str]:
-    for path in data.glob("record/**/*.parquet"):
+    for path in [path for path in below(data / "record") if path.suffix == ".parquet"]:
         try:
             table = pq.ParquetFile(path).read()
         except FileNotFoundError:
