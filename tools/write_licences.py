@@ -36,6 +36,7 @@ _LOOKED_AT = {
     "certifi": "Files of it that are changed have to be shown; we change none.",
     "essentia": "The reason why audio-assets is under the AGPL. Its licence is version 3 *only*: "
     "audio-assets by itself may be taken under a later version, together with essentia under version 3.",
+    "hypothesis": "Tests only. Files of it that are changed have to be shown; we change none.",
     "mutagen": "May be taken under version 3 of the GPL, which goes with the AGPL.",
     "pathspec": "Files of it that are changed have to be shown; we change none.",
     "psycopg2-binary": "Loaded as a library, only for PostgreSQL.",
@@ -87,7 +88,8 @@ class UnknownLicenceError(Exception):
 def locked() -> dict[str, str]:
     """Version of each package of the lock."""
     lines = LOCK.read_text(encoding="utf-8").splitlines()
-    return dict(line.split("==", 1) for line in lines if line and not line.startswith("#"))
+    pins = (line.partition(" ;")[0] for line in lines if line and not line.startswith("#"))
+    return dict(pin.split("==", 1) for pin in pins)
 
 
 def page() -> str:
