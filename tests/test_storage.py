@@ -53,8 +53,8 @@ from audio_assets.warehouse import (
 from audio_assets.warehouse.files import temporary_path
 from audio_assets.warehouse.generations import next_name
 from audio_assets.warehouse.journal import Journal
-from resources.warehouse import UnknownBatchError, Warehouse
 from audio_assets.warehouse.layout import below
+from resources.warehouse import UnknownBatchError, Warehouse
 
 SETTINGS = EmbeddingSettings("model", "revision", "weights", "config", Windowing(6), "float32")
 BATCH = "batch-000001"
