@@ -127,7 +127,7 @@ def _unless_gone(error: OSError) -> None:
 
 def _outside_corpus(root: Path, table: str) -> Iterator[Path]:
     for folder in root.glob(table):
-        if folder.name not in (CORPUS, DRAFTED, IN_FORCE):
+        if folder.is_dir() and folder.name not in (CORPUS, DRAFTED, IN_FORCE):  # and no lock
             yield from (path for path in below(folder) if path.suffix == _SUFFIX)
 
 
