@@ -32,6 +32,7 @@ _FIRST_PAUSE_S = 300.0
 _LONGEST_PAUSE_S = 86_400.0
 _PAUSE_FACTOR = 4
 _HOUR_S = 3600.0
+_ACTS_ON_MANIFEST = "batches_to_analyse"
 _BEFORE_WAITING_BATCHES = {"dagster/priority": "1"}
 
 Tick = dg.SensorResult | dg.SkipReason
@@ -83,6 +84,7 @@ def _library_changes(settings: AutomationSettings) -> dg.SensorDefinition:
 
 def _batches_to_analyse(settings: AutomationSettings) -> dg.SensorDefinition:
     @dg.sensor(
+        name=_ACTS_ON_MANIFEST,
         job=analyse_batch,
         minimum_interval_seconds=settings.interval_s,
         default_status=settings.sensor_status,
@@ -132,8 +134,10 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
         # Batches that end one after the other are one update; but a backlog of weeks is not waited for.
         waits_since_s = _last_update_s(context.instance, state, now_s)
         going_on = something_runs(context.instance)
-        if going_on and abs(now_s - waits_since_s) < settings.publish_every_h * _HOUR_S:
-            return _skip(context, state, "Runs are going on; their results are taken together.")
+        about_to = not going_on and _backfill_is_due(context.instance, warehouse)
+        if (going_on or about_to) and abs(now_s - waits_since_s) < settings.publish_every_h * _HOUR_S:
+            reason = "Runs are going on" if going_on else "A backfill is about to be launched"
+            return _skip(context, state, f"{reason}; their results are taken together.")
         if job_runs(context.instance, rebuild_tables.name):
             return _skip(context, state, "The tables are being rebuilt.")
         if not warehouse.record.path("track_manifest").exists():
@@ -147,15 +151,24 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
         wanted = f"since {waits_since_s}" if going_on else inputs_digest(warehouse.record)
         if (pause_s := _pause(state, wanted, now_s)) > 0:
             return _skip(context, state, f"The last attempt failed; the next is in {pause_s:.0f} s.")
-        if not going_on and state.get("seen") != wanted:
-            # A look at the library may just have ended, and its backfill be launched in a moment.
-            return _skip(context, {**state, "seen": wanted}, "Waiting one tick for what else there is to do.")
         keys = [dg.AssetKey(asset) for asset in assets]
         tags = {AUTOMATION_TAG: context.sensor_name, **_BEFORE_WAITING_BATCHES}
         request = dg.RunRequest(asset_selection=keys, tags=tags)
         return dg.SensorResult([request], cursor=_tried(state, wanted, now_s, since_s=state["since_s"]))
 
     return tables_to_rebuild
+
+
+def _backfill_is_due(instance: dg.DagsterInstance, warehouse: Warehouse) -> bool:
+    """Whether the manifest has changed and the sensor that acts on it, if it is on, has still to do so."""
+    states = [state for state in instance.all_instigator_state() if state.name == _ACTS_ON_MANIFEST]
+    # One for each way that the definitions were ever loaded in.
+    data = [state.sensor_instigator_data for state in states if state.is_running]
+    newest = max(data, key=lambda it: (it and it.last_tick_timestamp) or 0.0, default=None)
+    if newest is None or newest.cursor is None:
+        return False
+    acted_on = json.loads(newest.cursor)
+    return bool(acted_on["late"]) or acted_on["ledger"] != inputs_digest(warehouse.record, (MANIFEST,))
 
 
 def _last_update_s(instance: dg.DagsterInstance, state: dict[str, Any], now_s: float) -> float:
