@@ -11,7 +11,8 @@ COPY requirements.lock pyproject.toml README.md LICENSE ./
 COPY audio_assets ./audio_assets
 COPY resources ./resources
 # The lock holds what tests and linters need as well; as a constraint it pins without installing those.
-RUN pip install --constraint requirements.lock .
+ARG EXTRAS=""
+RUN pip install --constraint requirements.lock ".$EXTRAS"
 
 # Kernels that numba compiles, models and everything computed are kept on the volume.
 ENV AUDIO_ASSETS_DATA=/data \
@@ -21,7 +22,7 @@ ENV AUDIO_ASSETS_DATA=/data \
     HOME=/data/home \
     NUMBA_CACHE_DIR=/data/home/numba
 RUN useradd --system --uid 10001 --no-create-home --home-dir /data/home audio \
-    && mkdir -p /data/home /music \
+    && mkdir -p /data/home /data/dagster /music \
     && chown -R audio /data
 USER audio
 WORKDIR /data

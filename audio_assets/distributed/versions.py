@@ -1,7 +1,7 @@
 """The versions that results are of, so that a run is executed by none that would make others.
 
-A worker keeps the code that it was started with, and another machine may have another model or another kind of
-processor. Rows carry their versions, so nothing would be mixed in a table; but each side would compute
+A worker keeps the code that it was started with, and another machine may have another model or another kind
+of processor. Rows carry their versions, so nothing would be mixed in a table; but each side would compute
 again what the other has.
 """
 
@@ -20,8 +20,8 @@ from resources.clap_model import clap_model_from_environment
 VERSIONS_TAG = "audio-assets/versions"
 
 _ADVICE = (
-    "Bring the release, the CLAP model and the AUDIO_ASSETS_CLAP_... variables of daemon and workers into line and "
-    "start anew what is behind; where processors differ, name AUDIO_ASSETS_CLAP_PRECISION."
+    "Give daemon and workers the same release, model and AUDIO_ASSETS_CLAP_... variables, and start anew "
+    "what is behind; where processors differ, name AUDIO_ASSETS_CLAP_PRECISION."
 )
 
 

@@ -1,7 +1,7 @@
 """The application of the workers: ``celery --app audio_assets.distributed.worker worker``.
 
-Broker and queues are those of the launcher in ``dagster.yaml``, so there is one place to say them. A worker has
-one child process, which executes one run after the other and keeps what they load.
+Its broker is that of the launcher in ``dagster.yaml``, so there is one place to say it. With ``--concurrency
+1`` a worker has one child process, which executes one run after the other and keeps what they load.
 """
 
 from multiprocessing.process import AuthenticationString, current_process
@@ -56,8 +56,8 @@ class RunTask(Task):  # type: ignore[misc]
 def _may_have_children(**_: Any) -> None:
     """Let the child start processes of its own, which analyse the tracks and die with it by themselves.
 
-    To Python's multiprocessing Celery makes its children known as daemonic, and with a key of a class of its own,
-    which is not passed on.
+    To Python's multiprocessing Celery makes its children known as daemonic, and with a key of a class of its
+    own, which is not passed on.
     """
     current = current_process()
     current.daemon = False
