@@ -319,6 +319,15 @@ def test_a_run_that_its_daemon_never_launched_does_not_hold_up_all_others(
     assert not site.instance.get_run_by_id(mine.run_id).is_finished
 
 
+def test_a_run_in_a_worker_is_left_to_its_launcher_whoever_executed_it_before(site: Site) -> None:
+    """Executed again, a run has the tags of the one before, whose processes are gone."""
+    gone = {".dagster/grpc_info": json.dumps({"socket": str(site.workplace.data / "gone")})}
+    started = {"job_name": "analyse_batch", "status": dg.DagsterRunStatus.STARTED}
+    lost = create_run_for_test(site.instance, tags=gone, **started)
+    create_run_for_test(site.instance, tags={**gone, "dagster-celery/task_id": "1"}, **started)
+    assert end_lost_runs(site.instance) == [lost.run_id]
+
+
 def test_during_a_long_backlog_tables_are_rebuilt_now_and_then(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
