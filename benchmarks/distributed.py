@@ -1,14 +1,14 @@
 """What workers bring, and what it costs to hand batches to them: writes benchmarks/results/distributed.json.
 
-PostgreSQL, Redis, Dagster's daemon and Celery's workers, each worker on one core with one analysis process, over
-synthesised clips of 30 s and the demo's model. For each number of workers three backfills are timed:
+PostgreSQL, Redis, Dagster's daemon and Celery's workers, each worker on one core with one analysis process,
+over synthesised clips of 30 s and the demo's model. For each number of workers three backfills are timed:
 
 - a first one of two batches, which loads code and model in each worker, and does not count;
 - one of all other batches, each of them a run for the features and a run for the embeddings;
 - the same batches once more. Nothing is left to compute, so what this takes is the overhead.
 
-CPU seconds are those of the workers, and of everything else that belongs to it (daemon, code server, PostgreSQL,
-Redis); what other programs took of the machine meanwhile is written down too.
+CPU seconds are those of the workers, and of everything else that belongs to it (daemon, code server,
+PostgreSQL, Redis); what other programs took of the machine meanwhile is written down too.
 
     python benchmarks/distributed.py [--workers 1 2] [--batches 8] [--tracks 32] [--folder FOLDER]
 """

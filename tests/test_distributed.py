@@ -14,6 +14,7 @@ import pytest
 from distributed_site import DistributedSite, distributed_site
 from programs import needs
 
+from audio_assets.distributed.launcher import QueueRunLauncher
 from tools.database_servers import MISSING
 
 pytestmark = needs(MISSING)
@@ -144,3 +145,9 @@ def test_workers_of_other_versions_refuse_runs_and_end_themselves(site: Distribu
         assert len({made_by for part in rows for made_by in part[version].to_pylist()}) == 1, table
     assert kept(site, finished)
     site.assert_whole()
+
+
+def test_a_run_that_a_command_executes_is_not_looked_for_among_the_workers() -> None:
+    launcher = QueueRunLauncher(queues={}, default_queue="dagster", broker="redis://127.0.0.1:1/0")
+    health = launcher.check_run_worker_health(dg.DagsterRun(job_name="analyse_batch"))
+    assert health.status.value == "RUNNING"

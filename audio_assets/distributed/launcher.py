@@ -52,7 +52,9 @@ class QueueRunLauncher(CeleryRunLauncher):
 
         Dagster looks once more whether the run has ended meanwhile before it acts on the answer.
         """
-        task_id = run.tags[DAGSTER_CELERY_TASK_ID_TAG]
+        task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
+        if task_id is None:  # a command executes it, and the sensor 'runs_without_process' looks after it
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
         task = self.celery.backend.get_task_meta(task_id)
         if task["status"] != states.STARTED:
             why = f"its task has ended, or was lost ({task['status']})"

@@ -34,12 +34,12 @@ class RunTask(Task):  # type: ignore[misc]
         args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
         try:
             self._check(args.run_id)
-        except (DagsterPostgresException, DBAPIError) as error:
-            raise self.retry(exc=error, countdown=_RETRY_AFTER_S, max_retries=None) from error
+            return super().__call__(execute_job_args_packed)
         except WorkerVersionError:
             self.app.control.shutdown(destination=[self.request.hostname])
             raise
-        return super().__call__(execute_job_args_packed)
+        except (DagsterPostgresException, DBAPIError) as error:  # before the run began; later it is the run's
+            raise self.retry(exc=error, countdown=_RETRY_AFTER_S, max_retries=None) from error
 
     def _check(self, run_id: str) -> None:
         with dg.DagsterInstance.get() as instance:
