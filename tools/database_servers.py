@@ -51,7 +51,7 @@ class Postgres:
         return int((self._data / "postmaster.pid").read_text(encoding="utf-8").split()[0])
 
     def _run(self, program: str, *arguments: str) -> None:
-        command = [_PROGRAMS[-1].with_name(program), f"--pgdata={self._data}", *arguments]
+        command = [str(_PROGRAMS[-1].with_name(program)), f"--pgdata={self._data}", *arguments]
         # To a file: the server inherits it, and a pipe would be waited for as long as the server lives.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(  # noqa: S603 - of Debian's package, no shell
