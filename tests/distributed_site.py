@@ -1,6 +1,5 @@
 """A site of the recovery tests whose runs are executed by workers, with PostgreSQL and Redis between them."""
 
-import re
 import shutil
 import signal
 import subprocess
@@ -29,12 +28,6 @@ class Worker:
 
     def told(self, words: str) -> bool:
         return words in self._log.read_text()
-
-    def failed_a_run(self) -> bool:
-        """Whether it has returned from a run that did not end well."""
-        return (
-            re.search(r"Task execute_job\[[^]]*\] succeeded in [^:]*: 1\n", self._log.read_text()) is not None
-        )
 
     @property
     def executor(self) -> int:

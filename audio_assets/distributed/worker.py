@@ -29,6 +29,9 @@ class LauncherError(Exception):
 class RunTask(Task):  # type: ignore[misc]
     """Executes a run, if this worker makes rows of the versions that it is to have."""
 
+    #: As often as the database is away; Celery's default is three times.
+    max_retries = None
+
     def __call__(self, execute_job_args_packed: Any) -> Any:
         """Execute; a worker that may not ends itself, so that its service manager starts the code of now."""
         args = unpack_value(execute_job_args_packed, as_type=ExecuteRunArgs)
@@ -38,8 +41,9 @@ class RunTask(Task):  # type: ignore[misc]
         except WorkerVersionError:
             self.app.control.shutdown(destination=[self.request.hostname])
             raise
-        except (DagsterPostgresException, DBAPIError) as error:  # before the run began; later it is the run's
-            raise self.retry(exc=error, countdown=_RETRY_AFTER_S, max_retries=None) from error
+        except (DagsterPostgresException, DBAPIError) as error:
+            # A run that had begun is not begun again: Dagster ignores it, and its monitor ends it.
+            raise self.retry(exc=error, countdown=_RETRY_AFTER_S) from error
 
     def _check(self, run_id: str) -> None:
         with dg.DagsterInstance.get() as instance:
