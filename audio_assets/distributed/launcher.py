@@ -15,7 +15,7 @@ from audio_assets.distributed.versions import versions_tag
 _ANSWERS_WITHIN_S = 15.0
 
 
-class QueueRunLauncher(CeleryRunLauncher):
+class QueueRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
     """Launches runs as Celery tasks.
 
     Parameters

@@ -4,7 +4,7 @@ Its broker is that of the launcher in ``dagster.yaml``, so there is one place to
 1`` a worker has one child process, which executes one run after the other and keeps what they load.
 """
 
-from multiprocessing.process import AuthenticationString, current_process
+from multiprocessing.process import AuthenticationString, current_process  # type: ignore[attr-defined]
 from typing import Any
 
 import dagster as dg
@@ -56,7 +56,7 @@ class RunTask(Task):  # type: ignore[misc]
                 raise
 
 
-@worker_process_init.connect
+@worker_process_init.connect  # type: ignore[untyped-decorator]
 def _may_have_children(**_: Any) -> None:
     """Let the child start processes of its own, which analyse the tracks and die with it by themselves.
 

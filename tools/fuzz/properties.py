@@ -1,5 +1,6 @@
 """What holds for any manifest, path and partition key; each raises AssertionError where it does not."""
 
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -79,11 +80,10 @@ def confinement_holds(root: Path, audio_path: str) -> None:
 def key_holds(folder: Path, key: str) -> None:
     """Any key is one folder directly below its table, or refused; and Dagster gets only keys of ours."""
     table = folder / "clap_embeddings"
-    try:
+    path: Path | None = None
+    with suppress(RecordError):
         path = Record(folder).path("clap_embeddings", key)
-    except RecordError:
-        path = None
-    else:
+    if path is not None:
         assert path.parent.parent == table, f"{key!r} leads out"
         assert path.parent.name == f"batch={key}"
         assert key.isascii()

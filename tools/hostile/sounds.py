@@ -22,7 +22,8 @@ def music(duration_s: float = 1.6, seed: int = 0, rate_hz: int = RATE_HZ) -> NDA
     rng = np.random.default_rng(seed)
     t = np.arange(int(duration_s * rate_hz)) / rate_hz
     root_hz = 220.0 * 2 ** (int(rng.integers(12)) / 12)
-    samples = sum(0.12 * np.sin(2 * np.pi * root_hz * ratio * t) for ratio in (1.0, 1.26, 1.5, 2.0))
+    ratios = np.array([[1.0], [1.26], [1.5], [2.0]])
+    samples = (0.12 * np.sin(2 * np.pi * root_hz * ratios * t)).sum(axis=0)
     for start_s in np.arange(0.05, duration_s - 0.1, 0.25):
         at, n = int(start_s * rate_hz), int(0.05 * rate_hz)
         click = rng.standard_normal(n) * np.exp(-np.arange(n) / (0.01 * rate_hz))
