@@ -23,7 +23,7 @@ ENV AUDIO_ASSETS_DATA=/data \
     HOME=/data/home \
     NUMBA_CACHE_DIR=/data/home/numba
 RUN useradd --system --uid 10001 --no-create-home --home-dir /data/home audio \
-    && mkdir -p /data/home /music \
+    && mkdir -p /data/home /data/dagster /music \
     && chown -R audio /data
 USER audio
 WORKDIR /data

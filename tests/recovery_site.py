@@ -30,7 +30,7 @@ from audio_assets.warehouse import Record, arrow_schema, connect_live
 from audio_assets.warehouse.journal import Journal
 
 TESTS = Path(__file__).parent
-PATHS = [str(folder) for folder in (TESTS / "recovery", TESTS.parent)]
+PATHS = [str(folder) for folder in (TESTS / "recovery", TESTS / "distributed", TESTS.parent)]
 QUICK = {
     "AUDIO_ASSETS_AUTOMATION": "on",
     "AUDIO_ASSETS_SENSOR_INTERVAL_S": "2",
@@ -43,6 +43,8 @@ EXECUTING = {dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED}
 
 class Site:
     """What a test sees and does."""
+
+    LOCATION = "recovery_location"
 
     def __init__(self, workplace: Workplace) -> None:
         self.workplace = workplace
@@ -60,9 +62,9 @@ class Site:
 
     # --- processes
 
-    def start(self, **environment: str) -> int:
-        """Start the daemon, as a service manager would; its process id."""
-        variables = {
+    def environment(self) -> dict[str, str]:
+        """Variables of the daemon and all that works for it."""
+        return {
             **os.environ,
             **QUICK,
             "PYTHONPATH": os.pathsep.join(PATHS),
@@ -71,9 +73,12 @@ class Site:
             "AUDIO_ASSETS_LIBRARY": str(self.workplace.library),
             "AUDIO_ASSETS_CLAP_MODEL": self.workplace.model,
             "DAGSTER_HOME": str(dagster_home(self.data)),
-            **environment,
         }
-        command = [sys.executable, "-m", "recovery_daemon", "run", "-m", "recovery_location"]
+
+    def start(self, **environment: str) -> int:
+        """Start the daemon, as a service manager would; its process id."""
+        variables = {**self.environment(), **environment}
+        command = [sys.executable, "-m", "recovery_daemon", "run", "-m", self.LOCATION]
         with self.log.open("ab") as output:
             self._log_before = output.tell()
             self.daemon = subprocess.Popen(

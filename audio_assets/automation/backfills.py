@@ -88,6 +88,9 @@ def launch(
 ) -> None:
     """Launch a backfill of some work; a second call with the same id does nothing.
 
+    Where runs go to a queue for each table, it is a backfill for each queue: within one, Dagster computes all
+    tables of a batch in one run.
+
     Parameters
     ----------
     instance : DagsterInstance
@@ -104,14 +107,13 @@ def launch(
         Name of the sensor, schedule or command.
     """
     items = list(work)
-    if not items or instance.get_backfill(backfill_id) is not None:
-        return
-    attempts.note(items, backfill_id)
-    batches = {table: sorted(item.batch for item in items if item.table == table) for table in BATCHED}
-    tags = {AUTOMATION_TAG: launched_by}
-    n_tracks = len({track.song_id for item in items for track in item.tracks})
-    description = f"{n_tracks} tracks wait in {extent(items)}."
-    _add_backfill(instance, batches, backfill_id, title, description, tags)
+    queues = getattr(instance.run_launcher, "queues", {})
+    for queue in sorted({queues.get(item.table, "") for item in items}):
+        part = [item for item in items if queues.get(item.table, "") == queue]
+        part_id = f"{backfill_id}-{queue}" if queue else backfill_id
+        if instance.get_backfill(part_id) is None:
+            attempts.note(part, backfill_id)
+            _add_backfill(instance, part, part_id, title, {AUTOMATION_TAG: launched_by})
 
 
 def unfinished_targets(instance: dg.DagsterInstance) -> set[Target]:
@@ -167,21 +169,16 @@ def extent(work: list[Work]) -> str:
 
 
 def _add_backfill(
-    instance: dg.DagsterInstance,
-    batches: dict[str, list[str]],
-    backfill_id: str,
-    title: str,
-    description: str,
-    tags: dict[str, str],
+    instance: dg.DagsterInstance, work: list[Work], backfill_id: str, title: str, tags: dict[str, str]
 ) -> None:
     from dagster._core.definitions.assets.graph.asset_graph_subset import AssetGraphSubset
     from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset
     from dagster._core.execution.backfill import PartitionBackfill
     from dagster._time import get_current_timestamp
 
-    subsets = {
-        dg.AssetKey(table): DefaultPartitionsSubset(set(keys)) for table, keys in batches.items() if keys
-    }
+    batches = {table: {item.batch for item in work if item.table == table} for table in BATCHED}
+    subsets = {dg.AssetKey(table): DefaultPartitionsSubset(keys) for table, keys in batches.items() if keys}
+    n_tracks = len({track.song_id for item in work for track in item.tracks})
     instance.add_backfill(
         PartitionBackfill.from_asset_graph_subset(
             backfill_id=backfill_id,
@@ -190,7 +187,7 @@ def _add_backfill(
             dynamic_partitions_store=instance,
             asset_graph_subset=AssetGraphSubset(subsets, set()),  # type: ignore[call-arg]
             title=title,
-            description=description,
+            description=f"{n_tracks} tracks wait in {extent(work)}.",
             run_config=None,
         )
     )

@@ -17,6 +17,7 @@ from audio_assets.warehouse import is_alive, is_dead, owner_tag
 PROCESS_TAG = "audio-assets/process"
 
 _SERVER_TAG = ".dagster/grpc_info"
+_WORKER_TAG = "dagster-celery/task_id"
 _UNDER_WAY = [
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -73,6 +74,8 @@ def this_process() -> dict[str, str]:
 
 def has_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run is executed by a process that can be reached, as far as this machine can tell."""
+    if _WORKER_TAG in run.tags:  # maybe of another machine; its launcher looks after it
+        return True
     # The server first: a run that is executed again from the UI has the tags of the one before.
     if PROCESS_TAG in run.tags and _SERVER_TAG not in run.tags:
         return not is_dead(run.tags[PROCESS_TAG])
