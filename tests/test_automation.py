@@ -6,7 +6,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -498,38 +498,46 @@ def test_a_change_to_a_batch_that_is_running_is_not_missed(site: Site) -> None:
     assert "acted on" in str(site.tick("batches_to_analyse").skip_message), "failures are for the schedule"
 
 
-def test_tables_that_lag_behind_are_told_of_once_a_day(
+@pytest.fixture
+def told_after(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+) -> Callable[[float], list[dict[str, str]]]:
+    """Look for overdue tables so many hours from now; the alerts until then."""
     told = tmp_path / "told"
+    told.touch()
     script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
     settings = replace(SETTINGS, overdue_h=2.0, alert_command=(sys.executable, "-c", script))
     note(site.workplace.library / "a.wav", 0)
     now_s = time.time()
+
+    def after(hours: float) -> list[dict[str, str]]:
+        monkeypatch.setattr(time, "time", lambda: now_s + 3600 * hours)
+        assert "track_manifest" in str(site.tick("alert_on_overdue_tables", settings).skip_message)
+        return [json.loads(line) for line in told.read_text().splitlines()]
+
+    return after
+
+
+def test_tables_that_lag_behind_are_told_of_once_a_day(
+    site: Site, told_after: Callable[[float], list[dict[str, str]]]
+) -> None:
     for hours in (0, 1, 2.1, 3, 30):
-        monkeypatch.setattr(time, "time", lambda hours=hours: now_s + 3600 * hours)
-        said = str(site.tick("alert_on_overdue_tables", settings).skip_message)
-        assert "track_manifest, warehouse_tables, notebook_exports" in said
-    first, second = (json.loads(line) for line in told.read_text().splitlines())
+        alerts = told_after(hours)
+    first, second = alerts
     assert first["event"] == "tables_overdue"
+    assert "track_manifest, warehouse_tables, notebook_exports" in first["message"]
     assert "behind the library for 2.1 h" in first["message"]
     assert "30.0 h" in second["message"]
     site.workplace.library.rename(site.workplace.library.with_name("unmounted"))
-    assert "track_manifest" in str(site.tick("alert_on_overdue_tables", settings).skip_message)
+    assert told_after(31) == alerts
 
 
 def test_tables_that_lag_behind_are_told_of_after_a_clock_that_was_ahead(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    told_after: Callable[[float], list[dict[str, str]]],
 ) -> None:
-    told = tmp_path / "told"
-    script = f"import sys; open({str(told)!r}, 'a').write(sys.stdin.read() + chr(10))"
-    settings = replace(SETTINGS, overdue_h=2.0, alert_command=(sys.executable, "-c", script))
-    note(site.workplace.library / "a.wav", 0)
-    now_s = time.time()
     for hours in (9000, 9003, 0, 1, 2.1):
-        monkeypatch.setattr(time, "time", lambda hours=hours: now_s + 3600 * hours)
-        site.tick("alert_on_overdue_tables", settings)
-    first, second = (json.loads(line)["message"] for line in told.read_text().splitlines())
+        alerts = told_after(hours)
+    first, second = (alert["message"] for alert in alerts)
     assert "behind the library for 3.0 h" in first
     assert "behind the library for 2.1 h" in second
 

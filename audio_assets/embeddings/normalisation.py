@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT
+from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT, row_norms
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,11 @@ def centre_and_normalise(
         False where the centred vector is no longer than 1e-12: the row equals the mean (as the only
         track of a library does), has no direction, and must be reported and left out.
     """
-    centred = raw.astype(np.float64) - mean
-    norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    kept = norms > ZERO_NORM_LIMIT
-    normalised = np.divide(centred, norms, out=np.zeros_like(centred), where=kept)
-    return normalised.astype(np.float32), kept[:, 0]
+    centred = raw.astype(np.float64)
+    centred -= mean
+    norms = row_norms(centred)
+    kept = norms[:, 0] > ZERO_NORM_LIMIT
+    norms[~kept] = 1.0
+    centred /= norms
+    centred[~kept] = 0.0
+    return centred.astype(np.float32), kept

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT
+from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT, row_norms
 from audio_assets.embeddings.windows import EMBEDDING_DIM
 
 # Bounds the float64 copies of a block, however large the library.
@@ -46,8 +46,8 @@ class CosineStatistics:
 
     def update(self, block: npt.NDArray[np.floating]) -> None:
         """Add rows, shape (n, n_dims), finite and not zero; they are scaled to unit length here."""
-        vectors = block.astype(np.float64)
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        unit = block.astype(np.float64)
+        unit /= row_norms(unit)
         self.n += len(unit)
         self._total += unit.sum(axis=0)
         self._gram += unit.T @ unit
@@ -129,7 +129,7 @@ class SanityMeter:
             self._has_nan |= bool(np.isnan(block).any())
             self._has_inf |= bool(np.isinf(block).any())
             block = block[finite]
-        directed = np.linalg.norm(block.astype(np.float64), axis=1) > ZERO_NORM_LIMIT
+        directed = row_norms(block)[:, 0] > ZERO_NORM_LIMIT
         if not directed.all():
             self._has_zero_norm = True
             block = block[directed]
