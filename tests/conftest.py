@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import duckdb
 import huggingface_hub.constants
 import pytest
 from commands import cli
+from filelock import FileLock
 
 from audio_assets.demo.clap_checkpoint import copy_demo_checkpoint
 from audio_assets.demo.library import make_demo_library
@@ -20,14 +21,32 @@ from resources.progress import Progress
 from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
-#: They wait for a daemon or a browser most of the time, so others run beside them rather than after them.
-WAITING = ("test_recovery.py", "test_unattended.py", "test_ui.py", "test_automation.py", "test_crash.py")
+#: The files that take longest, so that none of them is begun when all others have ended.
+LONG = (
+    *("test_recovery.py", "test_unattended.py", "test_ui.py", "test_automation.py", "test_pipeline.py"),
+    *("test_cli.py", "test_documented_commands.py", "test_checks.py", "test_storage.py", "test_server.py"),
+    *("test_clap_encoder.py", "test_map.py", "test_crash.py", "test_hostile.py", "test_object_store.py"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that wait first, each at its place in the list."""
-    places = {name: place for place, name in enumerate(WAITING)}
-    items.sort(key=lambda item: places.get(item.path.name, len(WAITING)))
+    """Put the long files first, each at its place in the list."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Make a folder that all of pytest-xdist's workers read; the first that wants it makes it."""
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = base / name
+    made = base / f"{name}.made"
+    with FileLock(f"{folder}.lock"):
+        if not made.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of one that failed
+            make(folder)
+            made.touch()
+    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -54,7 +73,7 @@ def no_model_of_the_developers(tmp_path_factory: pytest.TempPathFactory) -> Iter
 @pytest.fixture(scope="session")
 def demo_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo library, made once: ``audio/`` and ``truth.csv``. Read it, never write to it."""
-    return make_demo_library(tmp_path_factory.mktemp("library") / "demo")
+    return made_once(tmp_path_factory, "demo-library", make_demo_library)
 
 
 @pytest.fixture(scope="session")
@@ -66,10 +85,14 @@ def clap_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The demo command over an empty folder, and what it printed. Read it, never write to it."""
-    data = tmp_path_factory.mktemp("demo") / "data"
-    done = cli("demo", "--data", data)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return data, done.stdout + done.stderr
+
+    def make(folder: Path) -> None:
+        done = cli("demo", "--data", folder / "data")
+        assert done.returncode == 0, done.stdout + done.stderr
+        (folder / "said").write_text(done.stdout + done.stderr)
+
+    folder = made_once(tmp_path_factory, "demo", make)
+    return folder / "data", (folder / "said").read_text()
 
 
 @pytest.fixture(scope="session")
