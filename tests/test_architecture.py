@@ -83,23 +83,9 @@ def test_dagster_is_known_only_where_it_belongs() -> None:
 
 
 def test_the_definitions_load_without_the_heavy_stack() -> None:
-    """In under half the time that importing the heavy stack takes, in processes of their own."""
-    ours = (
-        "import time; started = time.perf_counter(); import audio_assets.definitions; "
-        "print(time.perf_counter() - started); import sys; print(*sys.modules)"
-    )
-    heavy = (
-        "import time; started = time.perf_counter(); "
-        "import torch, transformers, essentia.standard, librosa.feature, librosa.beat; "
-        "from transformers import ClapModel; print(time.perf_counter() - started); print()"
-    )
-    seconds = {}
-    for name, code in (("ours", ours), ("heavy", heavy)):
-        elapsed, modules = run_fresh(code).splitlines()[-2:]
-        seconds[name] = float(elapsed)
-        if name == "ours":
-            assert not {module.split(".")[0] for module in modules.split()} & set(HEAVY)
-    assert seconds["ours"] < seconds["heavy"] / 2, seconds
+    """In a process of their own."""
+    modules = run_fresh("import sys, audio_assets.definitions; print(*sys.modules)").split()
+    assert not {module.split(".")[0] for module in modules} & set(HEAVY)
 
 
 def test_every_dependency_of_the_project_is_locked() -> None:

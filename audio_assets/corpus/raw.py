@@ -5,6 +5,7 @@ What belongs here: choosing and reading them, and what one pass over them tells.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 
@@ -57,7 +58,7 @@ class RawCorpus:
             Their vectors.
         """
         start = 0
-        for block in self.record.read_all_blocks("clap_embeddings", ["embedding"]):
+        for block in _one_ahead(self.record.read_all_blocks("clap_embeddings", ["embedding"])):
             rows = self.places[start : start + block.num_rows]
             start += block.num_rows
             taken = rows >= 0
@@ -154,6 +155,15 @@ def vectors_of(table: pa.Table) -> Vectors:
     """Embedding column of a table without NULLs, as float32 of shape (n, 512)."""
     flat = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
     return np.asarray(flat, dtype=np.float32).reshape(table.num_rows, EMBEDDING_DIM)
+
+
+def _one_ahead(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Read the next table while this one is worked on."""
+    with ThreadPoolExecutor(1) as reader:
+        reading = reader.submit(next, tables, None)
+        while (table := reading.result()) is not None:
+            reading = reader.submit(next, tables, None)
+            yield table
 
 
 def _live_tracks(record: Record) -> pa.Table:

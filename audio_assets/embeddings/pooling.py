@@ -47,7 +47,8 @@ def row_norms(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
     As ``np.linalg.norm`` without its two copies of the vectors, which take longer than the sum.
     """
-    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+    squares: npt.NDArray[np.float64] = np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64)
+    return np.sqrt(squares)[:, None]
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
