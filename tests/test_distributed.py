@@ -116,7 +116,7 @@ def test_a_database_that_goes_away_in_mid_backfill_and_returns(site: Distributed
     site.database.stop()
     site.open("batch")
     site.wait(
-        lambda: any(worker.told("too many retries for DB connection") for worker in site.workers),
+        lambda: any(worker.told("retry: Retry in") for worker in site.workers),
         "a run that cannot be recorded",
     )
     site.database.start()
