@@ -94,6 +94,10 @@ class DistributedSite(Site):
         worker.process.wait()
         self.workers.remove(worker)
 
+    def is_hopeless(self) -> bool:
+        """Never: without its database nothing loads, until there is one again."""
+        return False
+
     def told_times(self, words: str) -> int:
         """How often the daemon's log says so."""
         return self.log.read_text().count(words)

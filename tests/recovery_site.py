@@ -160,9 +160,13 @@ class Site:
     def wait(self, what: Callable[[], object], why: str) -> None:
         deadline = time.monotonic() + WAIT_S
         while not what():
-            if time.monotonic() > deadline or self.told("Error loading repository location"):
+            if time.monotonic() > deadline or self.is_hopeless():
                 pytest.fail(f"waited in vain for: {why}\n{self.account()}")
             time.sleep(0.2)
+
+    def is_hopeless(self) -> bool:
+        """Whether there is nothing to wait for, as the code does not load."""
+        return self.told("Error loading repository location")
 
     def told(self, words: str) -> bool:
         """Whether the daemon's log says so."""

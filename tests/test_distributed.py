@@ -5,6 +5,7 @@ tracks; the features of a batch are one run, its embeddings another.
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 from distributed_site import DistributedSite, distributed_site
+from object_store import BUCKET, ObjectStoreServer, needs_object_store
 from programs import needs
 
 from audio_assets.distributed.launcher import QueueRunLauncher
@@ -146,6 +148,35 @@ def test_workers_of_other_versions_refuse_runs_and_end_themselves(site: Distribu
         assert len({made_by for part in rows for made_by in part[version].to_pylist()}) == 1, table
     assert kept(site, finished)
     site.assert_whole()
+
+
+@needs_object_store
+def test_machines_with_folders_of_their_own_share_a_record_on_an_object_store(
+    tmp_path: Path, clap_checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One machine has the daemon and publishes; the other one analyses. Only the configuration differs."""
+    store = ObjectStoreServer(tmp_path / "store")
+    elsewhere = tmp_path / "elsewhere"
+    store.start()
+    try:
+        for name, value in store.variables().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AUDIO_ASSETS_RECORD_STORE", f"s3://{BUCKET}/library")
+        (tmp_path / "here").mkdir()
+        with distributed_site(tmp_path / "here", clap_checkpoint) as site:
+            shutil.copytree(site.data / "dagster", elsewhere / "dagster")
+            folders = {"AUDIO_ASSETS_DATA": str(elsewhere), "DAGSTER_HOME": str(elsewhere / "dagster")}
+            site.start_worker("here", "dagster")
+            there = site.start_worker("there", "cpu,clap", **folders)
+            paths = site.drop(*names("track", 2))
+            site.wait(lambda: paths <= site.published(), "tables of all tracks")
+            batches = [run for run in site.runs() if run.status == SUCCESS]
+            assert site.executors(batches) == {there.executor}
+            assert len(batches) == 4
+            site.assert_whole()
+            site.stop_worker(there)
+    finally:
+        store.stop()
 
 
 def test_a_run_that_a_command_executes_is_not_looked_for_among_the_workers() -> None:
