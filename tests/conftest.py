@@ -23,9 +23,10 @@ from resources.warehouse import Warehouse
 
 #: The files that take longest, so that none of them is begun when all others have ended.
 LONG = (
-    *("test_recovery.py", "test_unattended.py", "test_ui.py", "test_automation.py", "test_pipeline.py"),
-    *("test_cli.py", "test_documented_commands.py", "test_checks.py", "test_storage.py", "test_server.py"),
-    *("test_clap_encoder.py", "test_map.py", "test_crash.py", "test_hostile.py", "test_object_store.py"),
+    *("test_recovery.py", "test_unattended.py", "test_ui.py", "test_recovery_machine.py", "test_automation.py"),
+    *("test_pipeline.py", "test_cli.py", "test_documented_commands.py", "test_checks.py", "test_storage.py"),
+    *("test_server.py", "test_clap_encoder.py", "test_map.py", "test_crash.py", "test_hostile.py"),
+    "test_object_store.py",
 )
 
 

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -38,7 +39,11 @@ QUICK = {
     "AUDIO_ASSETS_MOST_ATTEMPTS": "1",
 }
 WAIT_S = float(os.environ.get("AUDIO_ASSETS_TEST_WAIT_S", "600"))
-EXECUTING = {dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED}
+FAILURE, STARTED, SUCCESS = (
+    dg.DagsterRunStatus.FAILURE,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.SUCCESS,
+)
 
 
 class Site:
@@ -278,3 +283,36 @@ class Site:
             with duckdb.connect(str(path), read_only=True) as connection:
                 for (name,) in connection.execute("SHOW TABLES").fetchall():
                     connection.execute(f"SELECT * FROM {name}").fetchall()
+
+
+@contextmanager
+def running(folder: Path, checkpoint: Path, **environment: str) -> Iterator[Site]:
+    (folder / "music").mkdir()
+    (folder / "data").mkdir(exist_ok=True)
+    site = Site(Workplace(folder / "music", folder / "data", str(checkpoint)))
+    site.start(**environment)
+    try:
+        yield site
+    finally:
+        site.stop()
+        site.instance.dispose()
+
+
+def statuses(runs: list[dg.DagsterRun]) -> list[dg.DagsterRunStatus]:
+    return [run.status for run in runs]
+
+
+def kept(site: Site, finished: dict[str, object]) -> bool:
+    made = site.finished()
+    return {song_id: made[song_id] for song_id in finished} == finished
+
+
+def caught_in_mid_batch(site: Site) -> tuple[set[str], int, dict[str, object]]:
+    """Drop tracks and catch the run of their batch; their paths, its process, the rows it has finished."""
+    site.shut("batch")
+    paths = site.drop("a", "b", "c")
+    (worker,) = site.held("batch")
+    finished = site.finished()
+    assert finished
+    assert not site.analysed(paths)
+    return paths, worker, finished

@@ -10,22 +10,17 @@ What is shown elsewhere:
 - a kill at each step of writing a batch, publishing, rolling back and sweeping; a disk that is full or
   read-only at each of them; a clock that goes back between two publications: ``test_storage``;
 - a full disk met by a ``run`` in a terminal: ``test_maintenance``;
-- each way a worker process can die: ``test_audio_pool``.
+- each way a worker process can die: ``test_audio_pool``;
+- a disk that fills up and a clock that jumps, under a daemon: ``test_recovery_machine``.
 """
 
 import shutil
-import struct
-import subprocess
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
-import dagster as dg
 import pytest
-from conftest import Workplace
-from programs import needs
-from recovery_site import Site
+from recovery_site import FAILURE, STARTED, SUCCESS, Site, caught_in_mid_batch, kept, running, statuses
 from test_storage import mount
 
 from audio_assets.attempts import Attempts
@@ -36,51 +31,12 @@ from resources.warehouse import Warehouse
 
 __all__ = ["mount"]  # a fixture
 
-FAILURE, STARTED, SUCCESS = (
-    dg.DagsterRunStatus.FAILURE,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.SUCCESS,
-)
-
-
-@contextmanager
-def running(folder: Path, checkpoint: Path, **environment: str) -> Iterator[Site]:
-    (folder / "music").mkdir()
-    (folder / "data").mkdir(exist_ok=True)
-    site = Site(Workplace(folder / "music", folder / "data", str(checkpoint)))
-    site.start(**environment)
-    try:
-        yield site
-    finally:
-        site.stop()
-        site.instance.dispose()
-
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory, clap_checkpoint: Path) -> Iterator[Site]:
     """One site for all: each test drops tracks of its own, and leaves it at rest, with a daemon."""
     with running(tmp_path_factory.mktemp("site"), clap_checkpoint) as site:
         yield site
-
-
-def statuses(runs: list[dg.DagsterRun]) -> list[dg.DagsterRunStatus]:
-    return [run.status for run in runs]
-
-
-def kept(site: Site, finished: dict[str, object]) -> bool:
-    made = site.finished()
-    return {song_id: made[song_id] for song_id in finished} == finished
-
-
-def caught_in_mid_batch(site: Site) -> tuple[set[str], int, dict[str, object]]:
-    """Drop tracks and catch the run of their batch; their paths, its process, the rows it has finished."""
-    site.shut("batch")
-    paths = site.drop("a", "b", "c")
-    (worker,) = site.held("batch")
-    finished = site.finished()
-    assert finished
-    assert not site.analysed(paths)
-    return paths, worker, finished
 
 
 # --- processes that are killed ----------------------------------------------------------------------
@@ -221,36 +177,7 @@ def test_a_maintenance_that_is_killed_in_mid_sweep_is_done_again(site: Site) -> 
     site.assert_whole()
 
 
-# --- disks that refuse ------------------------------------------------------------------------------
-
-
-def fill(disk: Path) -> None:
-    """Leave not a page free."""
-    with suppress(OSError), (disk / "ballast").open("ab", buffering=0) as ballast:
-        while True:
-            ballast.write(bytes(4096))
-
-
-def test_a_disk_that_fills_up_under_the_daemon(
-    tmp_path: Path, clap_checkpoint: Path, mount: Callable[[str], Path]
-) -> None:
-    disk = mount("size=300m")
-    (tmp_path / "data").symlink_to(disk)
-    with running(tmp_path, clap_checkpoint) as site:
-        paths, worker, finished = caught_in_mid_batch(site)
-        fill(disk)
-        site.open("batch")
-        site.wait(lambda: not Path(f"/proc/{worker}").exists(), "the end of the run")
-        fill(disk)  # what the run gave back when it ended
-        code, said = site.cli("status")
-        assert code == 1
-        assert "If the disk is full, free some" in said
-        assert "Traceback" not in said
-        (disk / "ballast").unlink()
-        site.wait(lambda: site.analysed(paths), "the batch")
-        assert statuses(site.runs()) == [FAILURE, SUCCESS]
-        assert kept(site, finished)
-        site.assert_whole()
+# --- a disk that refuses ------------------------------------------------------------------------------
 
 
 def test_a_read_only_data_folder_is_answered_in_a_sentence_and_can_be_read(
@@ -272,49 +199,3 @@ def test_a_read_only_data_folder_is_answered_in_a_sentence_and_can_be_read(
     assert (code, said.split()) == (0, ["n", str(len(paths))])
     mount("rw")
     assert site.cli("status", data=data)[0] == 0
-
-
-# --- a clock that jumps -----------------------------------------------------------------------------
-
-
-class WallClock:
-    """A wall clock for the processes that are started with its environment."""
-
-    def __init__(self, folder: Path) -> None:
-        self._offset = folder / "offset"
-        self._offset.write_bytes(struct.pack("q", 0))
-        library = folder / "wall_clock.so"
-        source = Path(__file__).parent / "recovery" / "wall_clock.c"
-        subprocess.run(["cc", "-shared", "-fPIC", "-O", "-o", library, source], check=True)
-        self.environment = {"LD_PRELOAD": str(library), "WALL_CLOCK_OFFSET": str(self._offset)}
-
-    def jump(self, days: int) -> None:
-        """Set the clock so many days from the true time."""
-        with self._offset.open("r+b") as file:
-            file.write(struct.pack("q", days * 86_400))
-
-
-@needs(None if shutil.which("cc") else "there is no C compiler")
-def test_a_clock_that_jumps_ahead_and_back(tmp_path: Path, clap_checkpoint: Path) -> None:
-    """Ahead by more than a run may take, so that it is stopped and tried again; back before all ticks.
-
-    The jump restarts Dagster's code server too. A retry that meets this Dagster drops for good, so that the
-    schedule has to take the batch up; here it looks every minute instead of every hour.
-    """
-    clock = WallClock(tmp_path)
-    schedule = {"AUDIO_ASSETS_BACKFILL_CRON": "* * * * *", "AUDIO_ASSETS_MOST_ATTEMPTS": "3"}
-    with running(tmp_path, clap_checkpoint, **clock.environment, **schedule) as site:
-        paths, _, finished = caught_in_mid_batch(site)
-        clock.jump(days=3)
-        site.wait(lambda: FAILURE in statuses(site.runs()), "the run has taken too long")
-        site.open("batch")
-        site.wait(lambda: site.analysed(paths), "the batch")
-        assert statuses(site.runs()) == [FAILURE, SUCCESS]
-        assert kept(site, finished)
-        clock.jump(days=0)
-        paths = site.drop("d")
-        site.wait(lambda: site.analysed(paths), "what came after the jump back")
-        assert statuses(site.runs()) == [FAILURE, SUCCESS, SUCCESS]
-        assert not site.ticks_after(time.time() + 3600), "what has such a tick does not tick until then"
-        assert kept(site, finished)
-        site.assert_whole()
