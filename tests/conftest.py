@@ -23,17 +23,15 @@ from resources.warehouse import Warehouse
 
 #: The files that take longest, so that none of them is begun when all others have ended.
 LONG = (
-    *("test_recovery.py", "test_unattended.py", "test_ui.py", "test_recovery_machine.py", "test_automation.py"),
-    *("test_pipeline.py", "test_cli.py", "test_documented_commands.py", "test_checks.py", "test_storage.py"),
-    *("test_server.py", "test_clap_encoder.py", "test_map.py", "test_crash.py", "test_hostile.py"),
-    "test_object_store.py",
-)
+    "recovery unattended ui recovery_machine automation pipeline cli documented_commands checks "
+    "storage server clap_encoder map crash hostile object_store"
+).split()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first, each at its place in the list."""
     places = {name: place for place, name in enumerate(LONG)}
-    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+    items.sort(key=lambda item: places.get(item.path.stem.removeprefix("test_"), len(LONG)))
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -1,4 +1,4 @@
-"""A disk that fills up and a clock that jumps, each under a daemon of its own; asked as in ``test_recovery``."""
+"""A disk that fills up and a clock that jumps, each under a daemon of its own; see ``test_recovery``."""
 
 import shutil
 import struct
