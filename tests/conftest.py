@@ -23,8 +23,8 @@ from resources.warehouse import Warehouse
 
 #: The files that take longest, so that none of them is begun when all others have ended.
 LONG = (
-    "recovery unattended ui recovery_machine automation pipeline cli documented_commands checks "
-    "storage server clap_encoder map crash hostile object_store"
+    "recovery distributed unattended ui recovery_machine automation pipeline cli "
+    "documented_commands checks storage server clap_encoder map crash hostile object_store"
 ).split()
 
 
