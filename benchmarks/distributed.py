@@ -99,10 +99,10 @@ def measure(folder: Path, n_workers: int, n_tracks: int) -> dict:
     (data / "dagster").mkdir(parents=True)
     shutil.copy(ROOT / "deploy" / "celery" / "dagster.yaml", data / "dagster")
     model = copy_demo_checkpoint(folder / f"model-{n_workers}")
-    with postgres() as database, redis() as (broker_url, redis_pid):
+    with postgres() as database, redis() as broker:
         os.environ |= {
             "AUDIO_ASSETS_DATABASE_URL": database.url,
-            "AUDIO_ASSETS_BROKER_URL": broker_url,
+            "AUDIO_ASSETS_BROKER_URL": broker.url,
             "AUDIO_ASSETS_DATA": str(data),
             "AUDIO_ASSETS_LIBRARY": str(folder / "music"),
             "AUDIO_ASSETS_CLAP_MODEL": str(model),
@@ -113,7 +113,7 @@ def measure(folder: Path, n_workers: int, n_tracks: int) -> dict:
         with open_instance(data) as instance:
             batches = take_in(instance, folder / "music", data, n_tracks)
             with processes(n_workers, folder) as (workers, daemon):
-                others = [daemon, psutil.Process(database.pid), psutil.Process(redis_pid)]
+                others = [daemon, psutil.Process(database.pid), psutil.Process(broker.pid)]
                 site = Site(instance, data, workers, others)
                 site.backfill("warm-up", batches[:WARM_UP_BATCHES])
                 counted = batches[WARM_UP_BATCHES:]

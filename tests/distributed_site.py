@@ -13,7 +13,7 @@ import pytest
 from conftest import Workplace
 from recovery_site import TESTS, WAIT_S, Site
 
-from tools.database_servers import Postgres, postgres, redis
+from tools.database_servers import Postgres, Redis, postgres, redis
 
 #: All queues that there are.
 QUEUES = "cpu,clap,dagster"
@@ -41,12 +41,13 @@ class DistributedSite(Site):
 
     LOCATION = "distributed_location"
 
-    def __init__(self, workplace: Workplace, database: Postgres) -> None:
+    def __init__(self, workplace: Workplace, database: Postgres, broker: Redis) -> None:
         home = workplace.data / "dagster"
         home.mkdir()
         shutil.copy(TESTS.parent / "deploy" / "celery" / "dagster.yaml", home)
         super().__init__(workplace)
         self.database = database
+        self.broker = broker
         self.workers: list[Worker] = []
 
     def environment(self) -> dict[str, str]:
@@ -136,13 +137,17 @@ def distributed_site(folder: Path, checkpoint: Path) -> Iterator[DistributedSite
     """Servers and a daemon; workers are up to the test."""
     (folder / "music").mkdir()
     (folder / "data").mkdir()
-    with postgres() as database, redis() as (broker_url, _), pytest.MonkeyPatch.context() as patch:
+    with postgres() as database, redis() as broker, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUDIO_ASSETS_DATABASE_URL", database.url)
-        patch.setenv("AUDIO_ASSETS_BROKER_URL", broker_url)
-        site = DistributedSite(Workplace(folder / "music", folder / "data", str(checkpoint)), database)
+        patch.setenv("AUDIO_ASSETS_BROKER_URL", broker.url)
+        site = DistributedSite(
+            Workplace(folder / "music", folder / "data", str(checkpoint)), database, broker
+        )
         site.start()
         try:
             yield site
         finally:
+            for worker in list(site.workers):
+                site.kill_worker(worker)
             site.stop()
             site.instance.dispose()

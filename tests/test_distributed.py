@@ -7,6 +7,7 @@ tracks; the features of a batch are one run, its embeddings another.
 import os
 import shutil
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 from distributed_site import DistributedSite, distributed_site
 from object_store import BUCKET, ObjectStoreServer, needs_object_store
 from programs import needs
+from recovery_site import WAIT_S
 
 from audio_assets.distributed.launcher import QueueRunLauncher
 from tools.database_servers import MISSING
@@ -108,6 +110,45 @@ def test_workers_that_are_killed_lose_nothing(site: DistributedSite) -> None:
     runs = site.runs(since=before)
     assert [run.status for run in runs[:2]] == [FAILURE, FAILURE]
     assert {run.status for run in runs[2:]} == {SUCCESS}
+    assert kept(site, finished)
+    site.assert_whole()
+
+
+def test_a_worker_that_is_to_end_and_a_broker_that_forgets_all_cost_no_run(site: DistributedSite) -> None:
+    """For longer than the monitor would wait for a worker that it hears nothing of."""
+    before = site.run_ids()
+    paths, finished = caught_in_mid_batch(site, 1)
+    site.broker.stop()
+    paths |= site.drop(*names("more", 1))
+    site.wait(lambda: len(site.runs(since=before)) > 2, "runs of what came while the broker was away")
+    site.broker.start()
+    ending = site.workers[0]
+    ending.process.terminate()
+    until_s = time.monotonic() + 80
+    site.wait(lambda: time.monotonic() > until_s, "looks for runs that nobody executes")
+    assert [run.status for run in site.runs(since=before)[:2]] == [STARTED, STARTED]
+    site.open("batch")
+    assert ending.process.wait(WAIT_S) == 0
+    site.workers.remove(ending)
+    site.start_worker("successor")
+    site.wait(lambda: site.analysed(paths), "the batches")
+    assert {run.status for run in site.runs(since=before)} == {SUCCESS}
+    assert kept(site, finished)
+    site.assert_whole()
+
+
+def test_a_run_that_is_cancelled_is_not_tried_again(site: DistributedSite) -> None:
+    before = site.run_ids()
+    paths, finished = caught_in_mid_batch(site, 1)
+    cancelled = site.runs(since=before)[0]
+    assert site.instance.run_coordinator.cancel_run(cancelled.run_id)
+    site.wait(lambda: site.instance.get_run_by_id(cancelled.run_id).is_finished, "its end")
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "the batch, by the schedule")
+    first, second, *later = site.runs(since=before)
+    assert (first.status, second.status) == (dg.DagsterRunStatus.CANCELED, SUCCESS)
+    assert {run.status for run in later} == {SUCCESS}
+    assert all(run.parent_run_id is None for run in later)
     assert kept(site, finished)
     site.assert_whole()
 

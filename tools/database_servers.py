@@ -4,15 +4,18 @@ What belongs here: starting and stopping Debian's programs without their system 
 """
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"))
+_STARTS_WITHIN_S = 60.0
 #: PostgreSQL refuses to run as root; Debian's package makes this user.
 _OWNER = "postgres" if os.getuid() == 0 else None
 
@@ -32,6 +35,7 @@ class Postgres:
     def __init__(self, folder: Path) -> None:
         self._data = folder / "data"
         self._log = folder / "log"
+        self._runs = False
         self._port = _free_port()
         self.url = f"postgresql+psycopg2://postgres@127.0.0.1:{self._port}/postgres"
         self._run("initdb", "--auth=trust", "--username=postgres", "--no-sync", "--encoding=UTF8")
@@ -40,10 +44,13 @@ class Postgres:
         """Start it and wait until it answers."""
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off"
         self._run("pg_ctl", "start", "--wait", "--timeout=300", f"--log={self._log}", f"--options={options}")
+        self._runs = True
 
     def stop(self) -> None:
         """Stop it as a crash would: who is connected is cut off, and nothing is tidied up."""
-        self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+        if self._runs:
+            self._run("pg_ctl", "stop", "--wait", "--mode=immediate")
+        self._runs = False
 
     @property
     def pid(self) -> int:
@@ -83,17 +90,56 @@ def postgres() -> Iterator[Postgres]:
             server.stop()
 
 
+class Redis:
+    """A server that keeps nothing when it is stopped, on the same port for good."""
+
+    def __init__(self) -> None:
+        self._port = _free_port()
+        self._password = secrets.token_hex(16)  # who can write to it can run code in the workers
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+
+    def start(self) -> None:
+        """Start it and wait until it listens."""
+        options = ["--bind", "127.0.0.1", "--port", str(self._port), "--save", ""]
+        self._process = subprocess.Popen(  # noqa: S603 - of Debian's package, no shell
+            [shutil.which("redis-server") or "redis-server", *options, "--requirepass", self._password],
+            stdout=subprocess.DEVNULL,
+            cwd="/",
+        )
+        deadline = time.monotonic() + _STARTS_WITHIN_S
+        while not _listens(self._port):
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"redis-server does not listen on port {self._port}")
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Kill it."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        assert self._process
+        return self._process.pid
+
+
 @contextmanager
-def redis() -> Iterator[tuple[str, int]]:
-    """Run a Redis that keeps nothing; its address and process id."""
-    port = _free_port()
-    command = ["redis-server", "--bind", "127.0.0.1", "--port", str(port), "--save", ""]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd="/")  # noqa: S603 - no shell
+def redis() -> Iterator[Redis]:
+    """Run an empty Redis."""
+    server = Redis()
+    server.start()
     try:
-        yield f"redis://127.0.0.1:{port}/0", server.pid
+        yield server
     finally:
-        server.kill()
-        server.wait()
+        server.stop()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:

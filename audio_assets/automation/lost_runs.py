@@ -74,8 +74,8 @@ def this_process() -> dict[str, str]:
 
 def has_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     """Whether a run is executed by a process that can be reached, as far as this machine can tell."""
-    if _WORKER_TAG in run.tags:  # maybe of another machine; its launcher looks after it
-        return True
+    if run.tags.get(_WORKER_TAG) and hasattr(instance.run_launcher, "queues"):
+        return True  # maybe of another machine; the launcher looks after it
     # The server first: a run that is executed again from the UI has the tags of the one before.
     if PROCESS_TAG in run.tags and _SERVER_TAG not in run.tags:
         return not is_dead(run.tags[PROCESS_TAG])

@@ -1,5 +1,6 @@
-"""Dagster's Celery launcher, with a queue for each table and an eye on the workers."""
+"""Dagster's Celery launcher, with a queue for each table and an ear for the workers."""
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,9 @@ from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID
 
 from audio_assets.distributed.versions import versions_tag
 
-#: So long a worker may take to say what it is at; on a machine that does nothing else it takes milliseconds.
-_ANSWERS_WITHIN_S = 15.0
+#: So long nothing new may be heard of a task; workers tell every five seconds.
+_SILENT_S = 60.0
+_ASK_BROKER_EVERY_S = 5
 
 
 class QueueRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
@@ -30,6 +32,7 @@ class QueueRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
 
     def __init__(self, queues: Mapping[str, str], **settings: Any) -> None:
         self.queues = dict(queues)
+        self._heard: dict[str, tuple[str, float]] = {}
         super().__init__(**settings)
 
     @classmethod
@@ -38,33 +41,52 @@ class QueueRunLauncher(CeleryRunLauncher):  # type: ignore[misc]
         return {**super().config_type(), "queues": dg.Field(dg.Map(str, str))}
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Hand a run to whichever worker of its queue is free first."""
+        """Hand a run to whichever worker of its queue is free first; wait for the broker while it is away."""
+        with self.celery.connection_for_write() as connection:
+            connection.ensure_connection(max_retries=None, interval_max=_ASK_BROKER_EVERY_S)
         run = context.dagster_run
         computed = {key.to_user_string() for key in run.asset_selection or ()}
         queues = [queue for table, queue in self.queues.items() if table in computed]
         queue = run.tags.get(DAGSTER_CELERY_QUEUE_TAG, [*queues, self.default_queue][0])
-        tags = {DAGSTER_CELERY_QUEUE_TAG: queue, **versions_tag()}
+        # A retry has the task of the run before among its tags, until it has one of its own.
+        tags = {DAGSTER_CELERY_QUEUE_TAG: queue, DAGSTER_CELERY_TASK_ID_TAG: "", **versions_tag()}
         self._instance.add_run_tags(run.run_id, tags)
         super().launch_run(context._replace(dagster_run=run.with_tags(tags)))
 
+    def terminate(self, run_id: str) -> bool:
+        """Cancel a run; one that a command executes cannot be reached from here."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or not run.tags.get(DAGSTER_CELERY_TASK_ID_TAG):
+            return False
+        # Without it the run would fail in the end, and be retried.
+        self._instance.report_run_canceling(run)
+        return bool(super().terminate(run_id))
+
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the worker itself: of one that was killed, or lost its database, Celery has no news.
+        """See whether the task of a run is still heard of: of a worker that is gone Celery has no news.
 
         Dagster looks once more whether the run has ended meanwhile before it acts on the answer.
         """
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
-        if task_id is None:  # a command executes it, and the sensor 'runs_without_process' looks after it
+        if not task_id:  # it is being launched; or a command executes it, and 'runs_without_process' looks on
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        task = self.celery.backend.get_task_meta(task_id)
-        if task["status"] != states.STARTED:
-            why = f"its task has ended, or was lost ({task['status']})"
-        elif not self._is_at_work(worker := task["result"]["hostname"], task_id):
-            why = f"worker {worker} does not answer, or does not know of it"
+        try:
+            task = self.celery.backend.get_task_meta(task_id)
+        except Exception:
+            self._heard.clear()  # silence counts only while it can be listened for
+            raise
+        if task["status"] in states.READY_STATES:
+            why = f"its task has ended ({task['status']})"
+        elif (silent_s := self._silent_s(task_id, f"{task['status']} {task['result']}")) > _SILENT_S:
+            why = f"its worker has not been heard of for {silent_s:.0f} s"
         else:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
+        self._heard.pop(task_id, None)
         return CheckRunHealthResult(WorkerStatus.FAILED, f"nobody executes the run: {why}")
 
-    def _is_at_work(self, worker: str, task_id: str) -> bool:
-        question = self.celery.control.inspect(destination=[worker], timeout=_ANSWERS_WITHIN_S)
-        answers = question.query_task(task_id) or {}
-        return task_id in answers.get(worker, {})
+    def _silent_s(self, task_id: str, said: str) -> float:
+        """Time since a task has said something new, by this machine's clock alone."""
+        now_s = time.monotonic()
+        known, since_s = self._heard.get(task_id, ("", now_s))
+        self._heard[task_id] = (said, since_s if said == known else now_s)
+        return now_s - self._heard[task_id][1]

@@ -7,7 +7,7 @@ again what the other has.
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 
 from audio_assets.builds import EMBEDDINGS, FEATURES
@@ -43,13 +43,15 @@ def versions_tag() -> dict[str, str]:
     return {VERSIONS_TAG: json.dumps(current_versions(), sort_keys=True)}
 
 
-def refuse_other_versions(tags: Mapping[str, str]) -> None:
+def refuse_other_versions(tags: Mapping[str, str], tables: Collection[str]) -> None:
     """Refuse a run that was launched by a process of other versions.
 
     Parameters
     ----------
     tags : mapping of str to str
         Tags of the run. Without those of `versions_tag` it is refused as well.
+    tables : collection of str
+        What the run computes; the versions of these have to be known.
 
     Raises
     ------
@@ -58,9 +60,11 @@ def refuse_other_versions(tags: Mapping[str, str]) -> None:
     """
     here = current_versions()
     wanted = json.loads(tags.get(VERSIONS_TAG, "{}"))
+    unknown = [table for table in (FEATURES, EMBEDDINGS) if table in tables and table not in wanted]
     differing = [table for table in here if table in wanted and here[table] != wanted[table]]
-    if FEATURES not in wanted:
-        raise WorkerVersionError(f"the run does not say of which versions its rows are to be. {_ADVICE}")
+    if unknown or FEATURES not in wanted:
+        what = " and ".join(unknown) or "its rows"
+        raise WorkerVersionError(f"who launched the run does not say the version of {what}. {_ADVICE}")
     if differing:
         pairs = (f"{table} of version {here[table]}, not {wanted[table]}" for table in differing)
         raise WorkerVersionError(f"this worker makes {'; '.join(pairs)}, as the run wants. {_ADVICE}")
