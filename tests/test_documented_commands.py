@@ -34,7 +34,7 @@ NOT_RUN = {
     **dict.fromkeys(
         (
             *("useradd", "cd /opt", "python3 -m venv", ".venv/bin/pip", "install -m", "editor", "cp deploy/"),
-            *("as_service", "systemctl"),
+            *("as_service", "systemctl", "sudo -u postgres", "install -d"),
         ),
         "needs root and systemd",
     ),
