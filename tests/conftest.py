@@ -24,12 +24,12 @@ from resources.warehouse import Warehouse
 #: The files that take longest, so that none of them is begun when all others have ended.
 LONG = [
     "recovery",
-    "distributed",
     "unattended",
     "ui",
-    "recovery_machine",
-    "automation",
     "pipeline",
+    "distributed",
+    "automation",
+    "recovery_machine",
     "cli",
     "documented_commands",
     "checks",
