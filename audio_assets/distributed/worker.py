@@ -72,13 +72,14 @@ class RunTask(Task):  # type: ignore[misc]
 @contextmanager
 def _heartbeat(task: Task) -> Iterator[None]:
     """Let the launcher hear of a task while this process executes it, also while its worker shuts down."""
-    done, task_id = threading.Event(), task.request.id
+    done = threading.Event()
+    task_id, hostname = task.request.id, task.request.hostname  # of this thread only
 
     def beat() -> None:
         for number in itertools.count():
             # The broker may be away: the next one tells.
             with suppress(OSError, OperationalError, BackendError, RedisError):
-                said = {"hostname": task.request.hostname, "pid": os.getpid(), "heartbeat": number}
+                said = {"hostname": hostname, "pid": os.getpid(), "heartbeat": number}
                 task.backend.store_result(task_id, said, states.STARTED)
             if done.wait(HEARTBEAT_S):
                 return
