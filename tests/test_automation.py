@@ -373,8 +373,11 @@ def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
     assert said_to_wait() == ("No retry is forgotten.", set())
 
 
-def test_a_run_in_a_worker_is_left_to_its_launcher_whoever_executed_it_before(site: Site) -> None:
+def test_a_run_in_a_worker_is_left_to_its_launcher_whoever_executed_it_before(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Executed again, a run has the tags of the one before, whose processes are gone."""
+    monkeypatch.setattr(type(site.instance.run_launcher), "queues", {}, raising=False)
     gone = {".dagster/grpc_info": json.dumps({"socket": str(site.workplace.data / "gone")})}
     started = {"job_name": "analyse_batch", "status": dg.DagsterRunStatus.STARTED}
     lost = create_run_for_test(site.instance, tags=gone, **started)
