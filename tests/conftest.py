@@ -22,10 +22,24 @@ from resources.track_library import TrackLibrary
 from resources.warehouse import Warehouse
 
 #: The files that take longest, so that none of them is begun when all others have ended.
-LONG = (
-    "recovery unattended ui recovery_machine automation pipeline cli documented_commands checks "
-    "storage server clap_encoder map crash hostile object_store"
-).split()
+LONG = [
+    "recovery",
+    "unattended",
+    "ui",
+    "pipeline",
+    "automation",
+    "recovery_machine",
+    "cli",
+    "documented_commands",
+    "checks",
+    "storage",
+    "server",
+    "clap_encoder",
+    "map",
+    "crash",
+    "hostile",
+    "object_store",
+]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

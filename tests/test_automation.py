@@ -419,10 +419,14 @@ def test_tables_wait_for_the_backfill_that_a_changed_manifest_is_about_to_get(
     assert "about to be launched" in str(site.tick("tables_to_rebuild").skip_message)
     site.keep_as_the_daemon_does("batches_to_analyse", InstigatorStatus.STOPPED)
     assert site.tick("tables_to_rebuild").run_requests, "waited for a sensor that is off"
-    site.keep_as_the_daemon_does("batches_to_analyse", InstigatorStatus.RUNNING)
     now_s = time.time()
-    monkeypatch.setattr(time, "time", lambda: now_s + 7 * 3600)
-    assert site.tick("tables_to_rebuild").run_requests, "waited for ever for a sensor that fails"
+    for hours, launched in ((1, False), (7, True)):
+        monkeypatch.setattr(time, "time", lambda hours=hours: now_s + 3600 * hours)
+        site.keep_as_the_daemon_does("batches_to_analyse", InstigatorStatus.RUNNING)
+        requests = getattr(site.tick("tables_to_rebuild"), "run_requests", [])
+        assert bool(requests) == launched, "it waits for a sensor that ticks and fails, and not for ever"
+    monkeypatch.setattr(time, "time", lambda: now_s + 8 * 3600)
+    assert site.tick("tables_to_rebuild").run_requests, "waited for a sensor that does not tick any more"
 
 
 def test_nothing_published_yet_is_nothing_to_complain_of(site: Site) -> None:

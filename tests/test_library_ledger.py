@@ -11,9 +11,9 @@ NOW = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
 LATER = NOW + dt.timedelta(days=1)
 
 
-def seen(song_id: str, content: str | None = None, path: str | None = None) -> Seen:
+def seen(song_id: str, content: str | None = None, path: str | None = None, mtime_ns: int = 1) -> Seen:
     path = path or f"{song_id}.wav"
-    return Seen(song_id, path, Measurement(path, StatKey(1, 1, 1), content or f"hash of {song_id}"))
+    return Seen(song_id, path, Measurement(path, StatKey(1, mtime_ns, 1), content or f"hash of {song_id}"))
 
 
 def missing(song_id: str) -> Seen:
@@ -100,6 +100,16 @@ def test_copies_that_move_keep_their_ids_once_and_for_all() -> None:
         again = scan(moved, q1="song", q2="song", other="x")
         assert ids(again) == ids(moved)
         moved = again
+
+
+@pytest.mark.parametrize("renamed", ["p", "r"])
+def test_of_a_renamed_file_and_a_copy_of_it_the_file_keeps_its_id(renamed: str) -> None:
+    """By its time; nobody looked between the renaming and the copying."""
+    first = scan({}, q="song")
+    tracks = [seen(path, "song", path, mtime_ns=1 if path == renamed else 2) for path in ("p", "r")]
+    after = ledger(tracks, first, follow=True)
+    assert ids(after)[renamed] == ids(first)["q"]
+    assert len(set(ids(after).values())) == 2
 
 
 def test_a_new_file_where_one_moved_away_is_another_track() -> None:

@@ -33,6 +33,8 @@ _LONGEST_PAUSE_S = 86_400.0
 _PAUSE_FACTOR = 4
 _HOUR_S = 3600.0
 _ACTS_ON_MANIFEST = "batches_to_analyse"
+#: How late a sensor may tick, on a busy machine; one that has not ticked since is not on.
+_LATE_TICK_S = 600.0
 _BEFORE_WAITING_BATCHES = {"dagster/priority": "1"}
 
 Tick = dg.SensorResult | dg.SkipReason
@@ -133,8 +135,9 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
         state, now_s = _state(context), time.time()
         # Batches that end one after the other are one update; but a backlog of weeks is not waited for.
         waits_since_s = _last_update_s(context.instance, state, now_s)
+        # In this order: what is due now may have been launched when runs are counted.
+        about_to = _backfill_is_due(context.instance, warehouse, now_s, settings.interval_s)
         going_on = something_runs(context.instance)
-        about_to = not going_on and _backfill_is_due(context.instance, warehouse)
         if (going_on or about_to) and abs(now_s - waits_since_s) < settings.publish_every_h * _HOUR_S:
             reason = "Runs are going on" if going_on else "A backfill is about to be launched"
             return _skip(context, state, f"{reason}; their results are taken together.")
@@ -159,16 +162,19 @@ def _tables_to_rebuild(settings: AutomationSettings) -> dg.SensorDefinition:
     return tables_to_rebuild
 
 
-def _backfill_is_due(instance: dg.DagsterInstance, warehouse: Warehouse) -> bool:
+def _backfill_is_due(
+    instance: dg.DagsterInstance, warehouse: Warehouse, now_s: float, interval_s: float
+) -> bool:
     """Whether the manifest has changed and the sensor that acts on it, if it is on, has still to do so."""
     states = [state for state in instance.all_instigator_state() if state.name == _ACTS_ON_MANIFEST]
-    # One for each way that the definitions were ever loaded in.
+    # One for each way that the definitions were ever loaded in; only the present one's still ticks.
     data = [state.sensor_instigator_data for state in states if state.is_running]
-    newest = max(data, key=lambda it: (it and it.last_tick_timestamp) or 0.0, default=None)
-    if newest is None or newest.cursor is None:
-        return False
-    acted_on = json.loads(newest.cursor)
-    return bool(acted_on["late"]) or acted_on["ledger"] != inputs_digest(warehouse.record, (MANIFEST,))
+    ticking = [
+        it for it in data if it and abs(now_s - (it.last_tick_timestamp or 0)) < interval_s + _LATE_TICK_S
+    ]
+    acted_on = [json.loads(it.cursor) for it in ticking if it.cursor]
+    ledger = inputs_digest(warehouse.record, (MANIFEST,))
+    return any(state["late"] or state["ledger"] != ledger for state in acted_on)
 
 
 def _last_update_s(instance: dg.DagsterInstance, state: dict[str, Any], now_s: float) -> float:

@@ -129,30 +129,41 @@ def entries_by_path(previous: Iterable[Entry]) -> dict[str, Entry]:
 
 def _with_ids(previous: Mapping[str, Entry], tracks: list[Seen]) -> list[Seen]:
     """Give scanned files their ids: that of their path, else that of their moved content, else a new one."""
-    by_path = entries_by_path(previous.values())
-    moved = _free_ids(previous.values(), {track.audio_path for track in tracks})
+    ids = {path: entry.song_id for path, entry in entries_by_path(previous.values()).items()}
+    gone = _gone_by_content(previous.values(), {track.audio_path for track in tracks})
+    new = [track for track in tracks if track.audio_path not in ids]
+    # A file that was renamed has kept its time, unlike a copy of it that was made before anybody looked.
+    for is_it in (_is_of_same_time, lambda track, entry: True):
+        for track in new:
+            entries = gone.get(_content(track), [])
+            known = next((entry for entry in entries if is_it(track, entry)), None)
+            if known and track.audio_path not in ids:
+                entries.remove(known)
+                ids[track.audio_path] = known.song_id
     taken = set(previous)
     identified = []
     for track in tracks:
-        known = by_path.get(track.audio_path)
-        candidates = moved.get(_content(track), []) if known is None else [known.song_id]
-        song_id = candidates.pop(0) if candidates else _unused_id(track.audio_path, taken)
+        song_id = ids.get(track.audio_path) or _unused_id(track.audio_path, taken)
         taken.add(song_id)
         identified.append(replace(track, song_id=song_id))
     return identified
 
 
-def _free_ids(previous: Iterable[Entry], paths: set[str]) -> dict[str | None, list[str]]:
+def _gone_by_content(previous: Iterable[Entry], paths: set[str]) -> dict[str | None, list[Entry]]:
     """Group tracks whose path is gone by content, the latest to go first; two copies may move at once.
 
     One that went earlier counts too: a file that moves while others are copied is seen neither at its old
     path nor, until it has settled, at its new one.
     """
-    found: dict[str | None, list[str]] = {}
+    found: dict[str | None, list[Entry]] = {}
     for entry in sorted(previous, key=lambda entry: entry.status == "removed"):
         if entry.audio_path not in paths and entry.content_sha256 is not None:
-            found.setdefault(entry.content_sha256, []).append(entry.song_id)
+            found.setdefault(entry.content_sha256, []).append(entry)
     return found
+
+
+def _is_of_same_time(track: Seen, entry: Entry) -> bool:
+    return isinstance(track.outcome, Measurement) and track.outcome.stat.mtime_ns == entry.mtime_ns
 
 
 def _content(track: Seen) -> str | None:

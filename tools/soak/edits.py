@@ -199,6 +199,8 @@ class Library:
     def _duplicate(self) -> str:
         name = self._any()
         track = self.tracks[name]
+        if track.is_moved:  # perhaps nobody has looked since, and either may be the one that was there
+            track.song_id = None
         target = self._new_name(PurePosixPath(name).suffix)
         self._write(target, self._new_track(target, Sound(track.content, "", track.failures)).content)
         return f"{name} to {target}"
