@@ -39,7 +39,8 @@ QUICK = {
     "AUDIO_ASSETS_MOST_ATTEMPTS": "1",
 }
 WAIT_S = float(os.environ.get("AUDIO_ASSETS_TEST_WAIT_S", "600"))
-FAILURE, STARTED, SUCCESS = (
+CANCELED, FAILURE, STARTED, SUCCESS = (
+    dg.DagsterRunStatus.CANCELED,
     dg.DagsterRunStatus.FAILURE,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.SUCCESS,

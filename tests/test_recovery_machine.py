@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from programs import needs
-from recovery_site import FAILURE, SUCCESS, caught_in_mid_batch, kept, running, statuses
+from recovery_site import CANCELED, FAILURE, SUCCESS, caught_in_mid_batch, kept, running, statuses
 from test_storage import mount
 
 __all__ = ["mount"]  # a fixture
@@ -65,23 +65,26 @@ class WallClock:
 def test_a_clock_that_jumps_ahead_and_back(tmp_path: Path, clap_checkpoint: Path) -> None:
     """Ahead by more than a run may take, so that it is stopped and tried again; back before all ticks.
 
-    The jump restarts Dagster's code server too. A retry that meets this Dagster drops for good, so that the
-    schedule has to take the batch up; here it looks every minute instead of every hour.
+    Whether the run that is stopped ends as failed or as cancelled is a race between Dagster's daemon and the
+    run's own process (1.13.27), and only the former is retried. Else the schedule takes the batch up; here it
+    looks every minute instead of every hour.
     """
     clock = WallClock(tmp_path)
     schedule = {"AUDIO_ASSETS_BACKFILL_CRON": "* * * * *", "AUDIO_ASSETS_MOST_ATTEMPTS": "3"}
     with running(tmp_path, clap_checkpoint, **clock.environment, **schedule) as site:
         paths, _, finished = caught_in_mid_batch(site)
         clock.jump(days=3)
-        site.wait(lambda: FAILURE in statuses(site.runs()), "the run has taken too long")
+        site.wait(lambda: site.runs()[0].is_finished, "the run has taken too long")
         site.open("batch")
         site.wait(lambda: site.analysed(paths), "the batch")
-        assert statuses(site.runs()) == [FAILURE, SUCCESS]
+        stopped, *again = statuses(site.runs())
+        assert stopped in (FAILURE, CANCELED)
+        assert set(again) == {SUCCESS}
         assert kept(site, finished)
         clock.jump(days=0)
         paths = site.drop("d")
         site.wait(lambda: site.analysed(paths), "what came after the jump back")
-        assert statuses(site.runs()) == [FAILURE, SUCCESS, SUCCESS]
+        assert statuses(site.runs()) == [stopped, *again, SUCCESS]
         assert not site.ticks_after(time.time() + 3600), "what has such a tick does not tick until then"
         assert kept(site, finished)
         site.assert_whole()
