@@ -52,6 +52,7 @@ def row_norms(vectors: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
 
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    # Not `row_norms`, which may differ in the last bit: rows of one settings version are to be the same bits.
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
     if (norms <= ZERO_NORM_LIMIT).any():
         message = f"an embedding of length {norms.min():.1e} (limit {ZERO_NORM_LIMIT:.0e}) has no direction"
