@@ -85,6 +85,14 @@ def approved_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> st
     return None if entry is None else str(entry.value)
 
 
+def is_made_of_present(instance: dg.DagsterInstance, record: Record, asset: str) -> bool:
+    """Whether what an asset was last made of has not changed since; good or not."""
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    made = event.asset_materialization if event else None
+    built_of = made.metadata.get(BUILT_OF) if made else None
+    return built_of is not None and built_of.value == inputs_digest(record, INPUTS.get(asset, _ALL))
+
+
 def _is_current(instance: dg.DagsterInstance, warehouse: Warehouse, asset: str) -> bool:
     built_of = approved_metadata(instance, asset, BUILT_OF)
     is_of_this = built_of == inputs_digest(warehouse.record, INPUTS.get(asset, _ALL))

@@ -34,7 +34,7 @@ class RawCorpus:
     Parameters
     ----------
     track_ids, content_sha256 : pa.Array of str, length n
-        Which tracks, and which bytes of them, in manifest order.
+        Which tracks, and which bytes of them, in manifest order or the one they were asked for in.
     record : Record
         Holds their vectors; must not change meanwhile, so a snapshot where others write.
     places : ndarray of int64
@@ -91,8 +91,8 @@ class RawSurvey:
     sample: Vectors
 
 
-def raw_corpus(record: Record, settings_version: str) -> RawCorpus:
-    """Choose the raw embeddings of the live tracks.
+def raw_corpus(record: Record, settings_version: str, tracks: pa.Table | None = None) -> RawCorpus:
+    """Choose the raw embeddings of the live tracks, or of others.
 
     Parameters
     ----------
@@ -100,18 +100,20 @@ def raw_corpus(record: Record, settings_version: str) -> RawCorpus:
         The record.
     settings_version : str
         Only rows made with these settings; vectors of different models never mix.
+    tracks : pa.Table, optional
+        ``song_id`` and ``content_sha256`` of the tracks to take, in order, in place of the live ones.
 
     Returns
     -------
     RawCorpus
         Tracks without a row, or with one made from other bytes or settings, are not in it.
     """
-    live = _live_tracks(record)
+    wanted = _live_tracks(record) if tracks is None else tracks
     rows = record.read_all(
         "clap_embeddings", ["song_id", "content_sha256", "settings_version", "failure_code"]
     )
-    position = pc.index_in(rows["song_id"], value_set=live["song_id"].combine_chunks()).combine_chunks()
-    same_bytes = pc.equal(live["content_sha256"].take(position), rows["content_sha256"])
+    position = pc.index_in(rows["song_id"], value_set=wanted["song_id"].combine_chunks()).combine_chunks()
+    same_bytes = pc.equal(wanted["content_sha256"].take(position), rows["content_sha256"])
     made = pc.and_(pc.equal(rows["settings_version"], settings_version), rows["failure_code"].is_null())
     taken = pc.fill_null(pc.and_(same_bytes, made), False).to_numpy()
     recorded = np.flatnonzero(taken)
