@@ -10,7 +10,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from audio_assets.corpus.raw import RawCorpus, RawSurvey, SpoiltCorpusError, Vectors, raw_corpus, survey
+from audio_assets.corpus.raw import (
+    RawCorpus,
+    RawSurvey,
+    SpoiltCorpusError,
+    Vectors,
+    one_blas_thread,
+    raw_corpus,
+    survey,
+)
 from audio_assets.embeddings import (
     EMBEDDING_DIM,
     EmbeddingSettings,
@@ -116,7 +124,8 @@ def _write_vectors(
 ) -> tuple[SanityRecord, npt.NDArray[np.bool_]]:
     """Centre the vectors into the matrix of a version; give their state, and which rows have a direction."""
     meter, kept = SanityMeter(), np.ones(len(raw.track_ids), np.bool_)
-    with write_matrix(record.matrix_path(version), len(kept), EMBEDDING_DIM) as matrix:
+    path = record.matrix_path(version)
+    with one_blas_thread(), write_matrix(path, len(kept), EMBEDDING_DIM) as matrix:
         for rows, vectors in raw.blocks():
             normalised, kept[rows] = centre_and_normalise(vectors, mean)
             matrix.put(rows, normalised)
