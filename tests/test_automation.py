@@ -41,6 +41,7 @@ from audio_assets.automation import (
 from audio_assets.automation.alerts import AlertError, alert_sensors, deliver
 from audio_assets.automation.backfills import targets_of_others
 from audio_assets.automation.lost_runs import end_lost_runs, this_process
+from audio_assets.automation.on_demand import backfill_now
 from audio_assets.builds import due
 from audio_assets.definitions import build_defs
 from audio_assets.environment import SettingError
@@ -298,6 +299,21 @@ def test_two_at_the_same_moment_launch_one_backfill(site: Site, monkeypatch: pyt
         said = list(pool.map(site.scheduled, (NOON, NOON + dt.timedelta(hours=1))))
     assert len(site.instance.get_backfills()) == 1
     assert sum("running already" in words for words in said) == 1
+
+
+def test_where_runs_go_to_a_queue_for_each_table_a_backfill_is_launched_for_each(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the command names those that there are."""
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    site.instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "BACKFILL", "daemon", []))
+    queues = {"audio_features": "cpu", "clap_embeddings": "clap"}
+    monkeypatch.setattr(type(site.instance.run_launcher), "queues", queues, raising=False)
+    model = ClapModel(model_id=site.workplace.model, offline=True)
+    _, launched = backfill_now(site.instance, site.warehouse, model, dry_run=False)
+    assert [backfill_id.rpartition("-")[2] for backfill_id in launched] == ["clap", "cpu"]
+    assert {backfill.backfill_id for backfill in site.instance.get_backfills()} == set(launched)
 
 
 def test_a_run_in_a_terminal_leaves_alone_what_the_daemon_is_to_compute(site: Site) -> None:

@@ -85,7 +85,7 @@ def launch(
     backfill_id: str,
     title: str,
     launched_by: str,
-) -> None:
+) -> list[str]:
     """Launch a backfill of some work; a second call with the same id does nothing.
 
     Where runs go to a queue for each table, it is a backfill for each queue: within one, Dagster computes all
@@ -105,15 +105,22 @@ def launch(
         What the UI shows.
     launched_by : str
         Name of the sensor, schedule or command.
+
+    Returns
+    -------
+    list of str
+        Ids of the backfills that there are now, as the UI lists them.
     """
-    items = list(work)
+    items, ids = list(work), []
     queues = getattr(instance.run_launcher, "queues", {})
     for queue in sorted({queues.get(item.table, "") for item in items}):
         part = [item for item in items if queues.get(item.table, "") == queue]
         part_id = f"{backfill_id}-{queue}" if queue else backfill_id
+        ids.append(part_id)
         if instance.get_backfill(part_id) is None:
             attempts.note(part, backfill_id)
             _add_backfill(instance, part, part_id, title, {AUTOMATION_TAG: launched_by})
+    return ids
 
 
 def unfinished_targets(instance: dg.DagsterInstance) -> set[Target]:

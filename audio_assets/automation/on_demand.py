@@ -25,7 +25,7 @@ class NoDaemonError(Exception):
 
 def backfill_now(
     instance: dg.DagsterInstance, warehouse: Warehouse, clap_model: ClapModel, *, dry_run: bool
-) -> tuple[Plan, str | None]:
+) -> tuple[Plan, list[str]]:
     """Launch a backfill of what is outstanding.
 
     Parameters
@@ -39,8 +39,8 @@ def backfill_now(
 
     Returns
     -------
-    tuple of Plan and str or None
-        What was found, and the backfill's id if there is one.
+    tuple of Plan and list of str
+        What was found, and the ids of the backfills that were launched.
 
     Raises
     ------
@@ -53,13 +53,13 @@ def backfill_now(
     with launching(warehouse.path):
         planned = plan(instance, warehouse, clap_model, attempts, backfill_id)
         if dry_run or not planned.launched:
-            return planned, None
+            return planned, []
         if not daemon_runs(instance, now.timestamp()):
             raise NoDaemonError(
                 "no Dagster daemon runs over this data folder, so nobody would work the backfill off; start "
                 "'audio-assets ui', or compute it in this terminal with 'audio-assets run'"
             )
-        launch(
+        launched = launch(
             instance,
             planned.launched,
             attempts,
@@ -67,7 +67,7 @@ def backfill_now(
             title="Backfill on demand",
             launched_by="command-line",
         )
-    return planned, backfill_id
+    return planned, launched
 
 
 def activity(instance: dg.DagsterInstance) -> list[str]:

@@ -146,15 +146,15 @@ def backfill(
     model = open_model(absolute_model(clap_model))
     with open_instance(warehouse.path) as instance:
         try:
-            planned, backfill_id = backfill_now(instance, warehouse, model, dry_run=dry_run)
+            planned, launched = backfill_now(instance, warehouse, model, dry_run=dry_run)
         except NoDaemonError as error:
             fail(str(error))
     for batch in sorted({work.batch for work in planned.launched}):
         of_batch = [work for work in planned.launched if work.batch == batch]
         out.print("  " + batch + ": " + ", ".join(f"{len(w.tracks)} tracks of {w.table}" for w in of_batch))
     out.print(escape(f"{planned}."))
-    if backfill_id:
-        out.print(f"Launched backfill {backfill_id}; the UI shows it under Runs, Backfills.")
+    if launched:
+        out.print(f"Launched backfill {' and '.join(launched)}; the UI shows it under Runs, Backfills.")
 
 
 def run_pipeline(
