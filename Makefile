@@ -22,6 +22,10 @@ PORT       ?= 3000
 # What the benchmarks measure on: without it the demo library.
 MUSIC      ?= $(wildcard $(DATA)/music)
 ROUNDS     ?= 3
+# Where tests keep their files, 2 GB in all: in memory where there is room, as on a disk Dagster waits for it
+# at every event.
+TEST_TMP   ?= $(shell [ "$$(df --output=avail -BG /dev/shm 2>/dev/null | tail -n 1 | tr -dc 0-9)" -ge 8 ] 2>/dev/null \
+              && echo /dev/shm || echo /tmp)
 # How long to soak, and the seed; without one it is the time, and printed.
 SOAK_S     ?= 3600
 SEED       ?=
@@ -41,7 +45,8 @@ demo: $(INSTALLED)
 	$(BIN)/audio-assets demo --data $(DATA)
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+	tmp=$$(mktemp -d -p $(TEST_TMP)) && trap 'rm -rf "$$tmp"' EXIT && chmod 755 "$$tmp" && \
+	TMPDIR=$$tmp $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 ui: $(INSTALLED)
 	$(BIN)/audio-assets ui --data $(DATA) --library $(LIBRARY) --clap-model $(CLAP_MODEL) --port $(PORT)

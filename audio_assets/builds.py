@@ -86,11 +86,11 @@ def approved_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> st
 
 
 def is_made_of_present(instance: dg.DagsterInstance, record: Record, asset: str) -> bool:
-    """Whether what an asset was last made of has not changed since; good or not."""
+    """Whether what an asset was last made of has not changed since, as far as is known; good or not."""
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
     made = event.asset_materialization if event else None
     built_of = made.metadata.get(BUILT_OF) if made else None
-    return built_of is not None and built_of.value == inputs_digest(record, INPUTS.get(asset, _ALL))
+    return built_of is None or built_of.value == inputs_digest(record, INPUTS.get(asset, _ALL))
 
 
 def _is_current(instance: dg.DagsterInstance, warehouse: Warehouse, asset: str) -> bool:

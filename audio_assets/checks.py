@@ -28,8 +28,17 @@ from audio_assets.assets import (
     warehouse_tables,
 )
 from audio_assets.assets.reporting import rows_table
-from audio_assets.builds import EMBEDDINGS, MANIFEST, NORMALIZED, is_made_of_present
-from audio_assets.corpus import RawSurvey, index_info, load_index, raw_corpus, survey, vectors_of
+from audio_assets.builds import EMBEDDINGS, NORMALIZED, is_made_of_present
+from audio_assets.corpus import (
+    TRACKS,
+    RawSurvey,
+    index_info,
+    load_index,
+    raw_corpus,
+    survey,
+    tracks_digest,
+    vectors_of,
+)
 from audio_assets.embeddings import (
     ZERO_NORM_LIMIT,
     SanityMeter,
@@ -412,34 +421,37 @@ def clap_model_healthy(context: dg.AssetCheckExecutionContext, clap_model: ClapM
 
 @dataclass(frozen=True)
 class _Raw:
-    """Raw vectors on record.
+    """Raw vectors that a normalised table was made of, as far as they are still on record.
 
-    Batches may have been written since the normalised table was made, and tracks removed. What is compared
-    with it is what it was made of, as far as that is still there; the rest is of the next build.
+    Batches may have been written since, and tracks removed; that is for the next build.
     """
 
-    live_ids: list[str]
-    #: Of the tracks in the normalised table whose raw vector is still of the same bytes.
     survey: RawSurvey
-    #: How many of the normalised table's tracks have none any more.
+    #: How many of the table's tracks have other bytes by now, or a failure.
     n_changed: int
 
 
-def _raw(warehouse: Warehouse, clap_model: ClapModel) -> _Raw:
-    """Raw vectors on record, read once for all checks of a run."""
-    inputs = fingerprint(warehouse.record.root, (MANIFEST, EMBEDDINGS, NORMALIZED))
+def _raw(warehouse: Warehouse, clap_model: ClapModel, version: str | None) -> _Raw:
+    """Raw vectors of a version, read once for all checks of a run, unless batches end meanwhile."""
+    record = warehouse.record
+    settings_version = record.metadata(NORMALIZED, version=version).get(
+        "settings_version", clap_model.settings().version
+    )
+    inputs = fingerprint(record.root, (EMBEDDINGS, NORMALIZED))
     seen = frozenset((path, *status) for path, status in inputs.items())
-    return _read_raw(warehouse.data_dir, seen, clap_model.settings().version)
+    return _read_raw(warehouse.data_dir, version, seen, settings_version)
 
 
 @lru_cache(maxsize=1)
-def _read_raw(data_dir: str, _seen: frozenset[tuple[str | int, ...]], settings_version: str) -> _Raw:
-    warehouse = Warehouse(data_dir=data_dir)
-    normalised = _rows(warehouse, NORMALIZED, columns=("song_id", "content_sha256"))
-    with warehouse.record.snapshot() as still:
-        live_ids = raw_corpus(still, settings_version).track_ids.to_pylist()
-        made_of = raw_corpus(still, settings_version, normalised)
-        return _Raw(live_ids, survey(made_of), normalised.num_rows - len(made_of.track_ids))
+def _read_raw(
+    data_dir: str, version: str | None, _seen: frozenset[tuple[str | int, ...]], settings_version: str
+) -> _Raw:
+    record = Warehouse(data_dir=data_dir).record
+    normalised = record.read(NORMALIZED, version=version, columns=["song_id", "content_sha256"])
+    assert normalised is not None, "its checks follow its materialisation"
+    with record.snapshot() as still:
+        raw = raw_corpus(still, settings_version, normalised)
+        return _Raw(survey(raw), normalised.num_rows - len(raw.track_ids))
 
 
 def _normalised(warehouse: Warehouse) -> Iterator[pa.Table]:
@@ -460,23 +472,28 @@ def normalized_complete(
 ) -> dg.AssetCheckResult:
     """Ids are unique and are those of the live tracks with an embedding, when the table was made.
 
-    Where batches or the manifest have changed meanwhile, the table is due again, and compared then.
+    Where batches or the manifest have changed since, the table is compared with what was noted of them then.
     """
-    rows = _rows(warehouse, "clap_embeddings_normalized", columns=("song_id", "failure_code"))
+    record = warehouse.record
+    rows = _rows(warehouse, NORMALIZED, columns=("song_id", "content_sha256", "failure_code"))
     ids = rows["song_id"].to_pylist()
-    # In this order: what is written after the table is looked at must not count against it.
-    expected = _raw(warehouse, clap_model).live_ids
-    is_of_present = is_made_of_present(context.instance, warehouse.record, NORMALIZED)
+    noted = record.metadata(NORMALIZED).get(TRACKS)
+    with record.snapshot() as still:
+        expected = raw_corpus(still, clap_model.settings().version).track_ids.to_pylist()
+    # After the record was looked at: what is written later must not count against the table.
+    is_of_present = is_made_of_present(context.instance, record, NORMALIZED)
     twice, difference = _repeated_ids(ids), set(ids) ^ set(expected)
     problems = [f"{len(twice)} ids occur twice: {_shown(twice)}"] if twice else []
     if difference and is_of_present:
         problems.append(f"differs from the embedded live tracks in {_shown(difference)}")
+    elif noted not in (None, tracks_digest(rows)):
+        problems.append("its tracks, or the hashes of their bytes, are not those that it was made of")
     return _result(
         problems,
         do=_NORMALISE_AGAIN,
         tracks={*twice, *(difference if is_of_present else ())},
         rows=len(ids),
-        changed_since=len(difference) if not is_of_present else 0,
+        changed_since=0 if is_of_present else len(difference),
         left_out=len(rows["failure_code"].drop_null()),
     )
 
@@ -497,7 +514,7 @@ def normalized_searchable(warehouse: Warehouse) -> dg.AssetCheckResult:
 @dg.asset_check(asset=clap_embeddings_normalized, blocking=True)
 def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The mean pairwise cosine, exact over all pairs, falls by centring (or was near zero before)."""
-    before = _raw(warehouse, clap_model).survey.sanity
+    before = _raw(warehouse, clap_model, warehouse.record.drafted_version()).survey.sanity
     meter = SanityMeter()
     for rows in _normalised(warehouse):
         meter.update(vectors_of(rows))
@@ -525,7 +542,8 @@ def centring_removes_cone(warehouse: Warehouse, clap_model: ClapModel) -> dg.Ass
 @dg.asset_check(asset=clap_embeddings_normalized)
 def raw_embeddings_spread(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """Raw embeddings do not all point the same way, as an untrained model's do."""
-    mean_cosine = _raw(warehouse, clap_model).survey.sanity.mean_pairwise_cosine
+    survey_of_raw = _raw(warehouse, clap_model, warehouse.record.drafted_version()).survey
+    mean_cosine = survey_of_raw.sanity.mean_pairwise_cosine
     problem = audio_cone(mean_cosine)
     if problem and clap_model.checkpoint().is_demo:
         problem = f"The demo model's vectors lie close together: mean pairwise cosine {mean_cosine:.3f}."
@@ -575,25 +593,25 @@ def _of_other_vectors(warehouse: Warehouse) -> Iterator[str]:
 def index_mean_is_raw_mean(warehouse: Warehouse, clap_model: ClapModel) -> dg.AssetCheckResult:
     """The mean stored with the index is that of the raw vectors that were normalised.
 
-    Of a track that was analysed anew meanwhile only the length of its former vector is known, which is 1.
+    Of tracks that have other bytes meanwhile only the length of their former vectors is known, which is 1.
     """
     stored = load_index(warehouse.record)
     if stored is None:
         return _result([], rows=0)
     index, _ = stored
-    raw = _raw(warehouse, clap_model)
-    rows = raw.survey.sanity.n_samples + raw.n_changed
-    if raw.n_changed == rows:
-        return _result([], rows=rows, changed_since=raw.n_changed)
-    off = float(np.abs(index.mean - raw.survey.mean).max())
-    # The mean of n unit vectors moves by at most 2/n for each that is replaced.
-    within = off <= _MEAN_TOLERANCE + 2 * raw.n_changed / rows
+    raw = _raw(warehouse, clap_model, warehouse.record.version_in_force())
+    n_same = raw.survey.sanity.n_samples
+    rows = n_same + raw.n_changed
+    share = raw.n_changed / rows
+    known = (1 - share) * raw.survey.mean if n_same else np.zeros_like(index.mean)
+    # The rest is a sum of unit vectors, which is no longer than their number.
+    off = float(np.linalg.norm(index.mean - known))
     return _result(
-        [] if within else [f"the stored mean is off the raw mean by {off:.2e}"],
+        [] if off <= share + _MEAN_TOLERANCE else [f"the stored mean is off the raw mean by {off:.2e}"],
         do=_NORMALISE_AGAIN,
         rows=rows,
         changed_since=raw.n_changed,
-        largest_difference=off,
+        distance=off,
     )
 
 
@@ -604,7 +622,7 @@ def index_finds_stored_tracks(warehouse: Warehouse, clap_model: ClapModel) -> dg
     if stored is None:
         return _result([], queried=0)
     index, _ = stored
-    raw = _raw(warehouse, clap_model).survey
+    raw = _raw(warehouse, clap_model, warehouse.record.version_in_force()).survey
     rows = np.flatnonzero(np.isin(raw.sampled_ids, index.track_ids))
     rows = rows[:: max(1, len(rows) // _QUERIES)]
     ids, scores = index.search(raw.sample[rows], k=_TWINS)

@@ -9,18 +9,21 @@ from typing import Any
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from conftest import Workplace
 
 from audio_assets import checks
 from audio_assets.corpus import (
+    TRACKS,
     SpoiltCorpusError,
     index_corpus,
     index_info,
     normalise_corpus,
     raw_corpus,
     survey,
+    tracks_digest,
     vectors_of,
 )
 from audio_assets.failures import FailureCode, TrackFailure
@@ -179,6 +182,12 @@ DAMAGE = [
     ("normalized_valid", "clap_embeddings_normalized", with_value("embedding", [0.5] + [0.0] * 511), "off 1"),
     ("normalized_complete", "clap_embeddings_normalized", without_first, "differs from the embedded"),
     ("normalized_complete", "clap_embeddings_normalized", with_twin, "occur twice"),
+    (
+        "normalized_complete",
+        "clap_embeddings_normalized",
+        with_column("content_sha256", "0"),
+        "hashes of their bytes",
+    ),
     ("centring_removes_cone", "clap_embeddings_normalized", with_column("embedding", AXIS), "must fall"),
     ("index_covers_normalized", "retrieval_index", without_first, "differ in"),
     ("index_finds_stored_tracks", "retrieval_index", with_value("embedding", AXIS), "do not find themselves"),
@@ -389,7 +398,13 @@ def test_a_batch_that_ends_during_a_rebuild_does_not_fail_it(finished: Workplace
     ids = rows["song_id"].to_pylist()
     newcomer = min(ids)
     mean = vectors_of(rows)[[i != newcomer for i in ids]].mean(axis=0, dtype=np.float64)
-    damaged("clap_embeddings_normalized", lambda rows: [r for r in rows if r["song_id"] != newcomer])
+    made = record.read("clap_embeddings_normalized")
+    noted = tracks_digest(made.filter(pc.field("song_id") != newcomer))
+    damaged(
+        "clap_embeddings_normalized",
+        lambda rows: [row for row in rows if row["song_id"] != newcomer],
+        {TRACKS: noted},
+    )
     damaged("retrieval_index", lambda rows: rows, {"mean": json.dumps(mean.tolist())})
     damaged("clap_embeddings", lambda rows: rows)
     complete = evaluate(finished, checks.normalized_complete)
@@ -399,6 +414,10 @@ def test_a_batch_that_ends_during_a_rebuild_does_not_fail_it(finished: Workplace
     assert told.passed, told.description
     damaged("retrieval_index", lambda rows: rows, {"mean": json.dumps((mean + 1e-5).tolist())})
     assert not evaluate(finished, checks.index_mean_is_raw_mean).passed, "of the same tracks as before"
+    damaged("clap_embeddings_normalized", without_first)
+    lost = evaluate(finished, checks.normalized_complete)
+    assert not lost.passed
+    assert "not those that it was made of" in (lost.description or "")
 
 
 def test_a_track_that_changes_during_a_rebuild_does_not_fail_it(finished: Workplace, damaged: Any) -> None:
@@ -410,8 +429,9 @@ def test_a_track_that_changes_during_a_rebuild_does_not_fail_it(finished: Workpl
     ):
         result = evaluate(finished, check)
         assert result.passed, result.description
-    damaged("retrieval_index", lambda rows: rows, {"mean": json.dumps([0.9] * 512)})
-    assert not evaluate(finished, checks.index_mean_is_raw_mean).passed, "no vector moves it so far"
+    for entry in (0.0, 0.05):
+        damaged("retrieval_index", lambda rows: rows, {"mean": json.dumps([entry] * 512)})
+        assert not evaluate(finished, checks.index_mean_is_raw_mean).passed, "no vector moves it so far"
 
 
 def test_figures_are_on_the_index_too_where_the_ui_plots_them(finished: Workplace) -> None:

@@ -4,11 +4,20 @@ Where ``embeddings``, ``retrieval`` and ``warehouse`` meet. A million tracks hav
 are read and written block by block, and only what has a few bytes a track is held. Nothing knows Dagster.
 """
 
-from audio_assets.corpus.centring import Centring, normalise_corpus, setting_values
+from audio_assets.corpus.centring import TRACKS, Centring, normalise_corpus, setting_values
 from audio_assets.corpus.index import IndexInfo, index_corpus, index_info, load_index
-from audio_assets.corpus.raw import RawCorpus, RawSurvey, SpoiltCorpusError, raw_corpus, survey, vectors_of
+from audio_assets.corpus.raw import (
+    RawCorpus,
+    RawSurvey,
+    SpoiltCorpusError,
+    raw_corpus,
+    survey,
+    tracks_digest,
+    vectors_of,
+)
 
 __all__ = [
+    "TRACKS",
     "Centring",
     "IndexInfo",
     "RawCorpus",
@@ -21,5 +30,6 @@ __all__ = [
     "raw_corpus",
     "setting_values",
     "survey",
+    "tracks_digest",
     "vectors_of",
 ]

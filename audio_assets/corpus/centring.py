@@ -18,6 +18,7 @@ from audio_assets.corpus.raw import (
     one_blas_thread,
     raw_corpus,
     survey,
+    tracks_digest,
 )
 from audio_assets.embeddings import (
     EMBEDDING_DIM,
@@ -30,6 +31,8 @@ from audio_assets.embeddings import (
 from audio_assets.failures import FailureCode
 from audio_assets.warehouse import Record, arrow_schema, map_matrix, write_matrix
 
+#: Metadata of the normalised table: the digest of the tracks that it is to have.
+TRACKS = "tracks_sha256"
 _NO_DIRECTION = "the embedding equals the mean of all embeddings: it has no direction once centred"
 _SAMPLED = 1_000
 _BLOCK_ROWS = 4_096
@@ -87,7 +90,9 @@ def normalise_corpus(record: Record, settings: EmbeddingSettings) -> Centring:
         after, kept = _write_vectors(record, version, raw, before.mean)
     vectors = map_matrix(record.matrix_path(version))
     assert vectors is not None
-    metadata = {**setting_values(settings), "mean": json.dumps(before.mean.tolist())} if len(kept) else {}
+    metadata = {TRACKS: tracks_digest(raw.tracks)}
+    if len(kept):
+        metadata |= {**setting_values(settings), "mean": json.dumps(before.mean.tolist())}
     record.write_blocks(
         "clap_embeddings_normalized", _blocks(raw, vectors, kept), version=version, metadata=metadata
     )

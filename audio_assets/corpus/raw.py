@@ -1,9 +1,11 @@
-"""The raw embeddings of all live tracks: which they are, and what they look like.
+"""The raw embeddings of all live tracks, or of some: which they are, and what they look like.
 
 What belongs here: choosing and reading them, and what one pass over them tells. What does not: changing them
 (``centring``).
 """
 
+import hashlib
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -30,7 +32,7 @@ class SpoiltCorpusError(Exception):
 
 @dataclass(frozen=True)
 class RawCorpus:
-    """Embeddings of all live tracks made with one setting, which stay on disk.
+    """Embeddings of tracks, made with one setting, which stay on disk.
 
     Parameters
     ----------
@@ -47,6 +49,11 @@ class RawCorpus:
     content_sha256: pa.Array
     record: Record
     places: Rows
+
+    @property
+    def tracks(self) -> pa.Table:
+        """Which tracks and which bytes of them, as a table."""
+        return pa.table({"song_id": self.track_ids, "content_sha256": self.content_sha256})
 
     def blocks(self) -> Iterator[tuple[Rows, Vectors]]:
         """Read the vectors once, in the order of the record.
@@ -156,8 +163,19 @@ def survey(raw: RawCorpus) -> RawSurvey:
 
 
 def one_blas_thread() -> threadpool_limits:
-    """Keep BLAS to one thread while blocks are read: more of them wait for the reader's core in a spin."""
+    """Keep BLAS to one thread while blocks are read: more of them wait for the reader's core in a spin.
+
+    In the whole process, so not to be used by two threads at once.
+    """
     return threadpool_limits(1, user_api="blas")
+
+
+def tracks_digest(tracks: pa.Table) -> str:
+    """Digest of ``song_id`` and ``content_sha256`` of all rows, in order."""
+    digest = hashlib.sha256()
+    for column in ("song_id", "content_sha256"):
+        digest.update(json.dumps(tracks[column].to_pylist()).encode())
+    return digest.hexdigest()
 
 
 def vectors_of(table: pa.Table) -> Vectors:
