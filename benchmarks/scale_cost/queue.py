@@ -9,6 +9,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 from dagster._core.definitions.run_request import RunRequest
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
 from dagster._core.storage.dagster_run import RunOpConcurrency
 from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
@@ -18,6 +23,8 @@ from audio_assets.gate import BATCHED
 from scale_cost.events import blocking_checks
 from scale_cost.meter import Meter
 
+_JOB = "__ASSET_JOB"
+_ORIGIN = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "it"), _JOB)
 _KEYS = [dg.AssetKey(table) for table in BATCHED]
 _CHECKS = [check for table in BATCHED for check in blocking_checks(table)]
 
@@ -60,7 +67,8 @@ def _queue(instance: dg.DagsterInstance, batches: list[str], ids: list[str]) -> 
 
 def _run(batch: str, run_id: str) -> dg.DagsterRun:
     return dg.DagsterRun(
-        job_name="__ASSET_JOB",
+        job_name=_JOB,
+        remote_job_origin=_ORIGIN,
         run_id=run_id,
         status=dg.DagsterRunStatus.QUEUED,
         tags=_tags(batch),
