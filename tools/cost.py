@@ -22,7 +22,7 @@ FRONT_END_S_A_WINDOW = 0.006
 BATCH_S = 10.0
 TRACKS_A_BATCH = 256
 #: All tables made anew: centring, both indexes and publishing, a track.
-REBUILD_S = 490e-6
+REBUILD_S = 450e-6
 BYTES_A_TRACK = 17_000
 #: A window, and the share of a GPU's peak that is assumed to be reached; on a processor it is 0.7.
 GFLOP_A_WINDOW = 30.7

@@ -15,7 +15,6 @@ from audio_assets.corpus.raw import (
     RawSurvey,
     SpoiltCorpusError,
     Vectors,
-    one_blas_thread,
     raw_corpus,
     survey,
     tracks_digest,
@@ -129,8 +128,7 @@ def _write_vectors(
 ) -> tuple[SanityRecord, npt.NDArray[np.bool_]]:
     """Centre the vectors into the matrix of a version; give their state, and which rows have a direction."""
     meter, kept = SanityMeter(), np.ones(len(raw.track_ids), np.bool_)
-    path = record.matrix_path(version)
-    with one_blas_thread(), write_matrix(path, len(kept), EMBEDDING_DIM) as matrix:
+    with write_matrix(record.matrix_path(version), len(kept), EMBEDDING_DIM) as matrix:
         for rows, vectors in raw.blocks():
             normalised, kept[rows] = centre_and_normalise(vectors, mean)
             matrix.put(rows, normalised)

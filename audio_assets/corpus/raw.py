@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
 
 from audio_assets.embeddings import EMBEDDING_DIM, MeanAccumulator, SanityMeter, SanityRecord, sample_rows
 from audio_assets.warehouse import Record
@@ -149,25 +148,16 @@ def survey(raw: RawCorpus) -> RawSurvey:
     meter, sums, spoilt = SanityMeter(), [], []
     sampled = sample_rows(len(raw.track_ids), _SAMPLED)
     sample = np.empty((len(sampled), EMBEDDING_DIM), np.float32)
-    with one_blas_thread():
-        for rows, vectors in raw.blocks():
-            meter.update(vectors)
-            sums.append(MeanAccumulator.of(vectors))
-            spoilt += rows[~np.isfinite(vectors).all(axis=1)].tolist()
-            _, mine, theirs = np.intersect1d(sampled, rows, return_indices=True)
-            sample[mine] = vectors[theirs]
+    for rows, vectors in raw.blocks():
+        meter.update(vectors)
+        sums.append(MeanAccumulator.of(vectors))
+        spoilt += rows[~np.isfinite(vectors).all(axis=1)].tolist()
+        _, mine, theirs = np.intersect1d(sampled, rows, return_indices=True)
+        sample[mine] = vectors[theirs]
     mean = reduce(MeanAccumulator.merge, sums).mean if sums else np.full(EMBEDDING_DIM, np.nan)
     spoilt_ids = raw.track_ids.take(pa.array(spoilt, pa.int64())).to_pylist()
     sampled_ids = raw.track_ids.take(pa.array(sampled)).to_pylist()
     return RawSurvey(mean, meter.record(), spoilt_ids, sampled_ids, sample)
-
-
-def one_blas_thread() -> threadpool_limits:
-    """Keep BLAS to one thread while blocks are read: more of them wait for the reader's core in a spin.
-
-    In the whole process, so not to be used by two threads at once.
-    """
-    return threadpool_limits(1, user_api="blas")
 
 
 def tracks_digest(tracks: pa.Table) -> str:
