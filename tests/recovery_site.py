@@ -34,7 +34,7 @@ TESTS = Path(__file__).parent
 PATHS = [str(folder) for folder in (TESTS / "recovery", TESTS / "distributed", TESTS.parent)]
 QUICK = {
     "AUDIO_ASSETS_AUTOMATION": "on",
-    "AUDIO_ASSETS_SENSOR_INTERVAL_S": "2",
+    "AUDIO_ASSETS_SENSOR_INTERVAL_S": "3",
     "AUDIO_ASSETS_SETTLE_S": "0",
     "AUDIO_ASSETS_MOST_ATTEMPTS": "1",
 }
@@ -168,7 +168,7 @@ class Site:
         while not what():
             if time.monotonic() > deadline or self.is_hopeless():
                 pytest.fail(f"waited in vain for: {why}\n{self.account()}")
-            time.sleep(0.2)
+            time.sleep(0.5)
 
     def is_hopeless(self) -> bool:
         """Whether there is nothing to wait for, as the code does not load."""

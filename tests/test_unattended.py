@@ -25,7 +25,7 @@ from audio_assets.warehouse.journal import Journal
 
 QUICK = {
     "AUDIO_ASSETS_AUTOMATION": "on",
-    "AUDIO_ASSETS_SENSOR_INTERVAL_S": "1",
+    "AUDIO_ASSETS_SENSOR_INTERVAL_S": "2",
     "AUDIO_ASSETS_SETTLE_S": "2",
     "AUDIO_ASSETS_GATHER_S": "60",
     "AUDIO_ASSETS_BACKFILL_CRON": "0 0 1 1 *",
@@ -82,7 +82,7 @@ def wait_for(workplace: Workplace, what: Callable[[], bool]) -> None:
     while not what():
         if time.monotonic() > deadline:
             pytest.fail((workplace.data.parent / "daemon.log").read_text()[-6000:])
-        time.sleep(0.3)
+        time.sleep(0.5)
 
 
 def indexed(workplace: Workplace) -> set[str]:
