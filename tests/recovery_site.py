@@ -171,8 +171,11 @@ class Site:
             time.sleep(0.5)
 
     def is_hopeless(self) -> bool:
-        """Whether there is nothing to wait for, as the code does not load."""
-        return self.told("Error loading repository location")
+        """Whether there is nothing to wait for, as the code does not load.
+
+        Later Dagster may well fail to load it once, as when the clock jumps meanwhile; it tries anew.
+        """
+        return self.told("Error loading repository location") and not self.told("Checking for new runs")
 
     def told(self, words: str) -> bool:
         """Whether the daemon's log says so."""
