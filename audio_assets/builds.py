@@ -77,26 +77,33 @@ def due(instance: dg.DagsterInstance, warehouse: Warehouse) -> list[str]:
 def approved_metadata(instance: dg.DagsterInstance, asset: str, name: str) -> str | None:
     """Text that the last materialisation noted; None where a check of it failed or was never made."""
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    if event is None or event.asset_materialization is None:
+    if event is None or not _approved(instance, event.run_id, _GROUPS[asset]):
         return None
-    if not _approved(instance, event.run_id, _GROUPS[asset]):
-        return None
-    entry = event.asset_materialization.metadata.get(name)
-    return None if entry is None else str(entry.value)
+    return _noted(event, name)
 
 
 def is_made_of_present(instance: dg.DagsterInstance, record: Record, asset: str) -> bool:
     """Whether what an asset was last made of has not changed since, as far as is known; good or not."""
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    made = event.asset_materialization if event else None
-    built_of = made.metadata.get(BUILT_OF) if made else None
-    return built_of is None or built_of.value == inputs_digest(record, INPUTS.get(asset, _ALL))
+    built_of = _noted(event, BUILT_OF) if event else None
+    return built_of in (None, _present(record, asset))
 
 
 def _is_current(instance: dg.DagsterInstance, warehouse: Warehouse, asset: str) -> bool:
-    built_of = approved_metadata(instance, asset, BUILT_OF)
-    is_of_this = built_of == inputs_digest(warehouse.record, INPUTS.get(asset, _ALL))
+    is_of_this = approved_metadata(instance, asset, BUILT_OF) == _present(warehouse.record, asset)
     return is_of_this and all(path.exists() for path in _products(warehouse, asset))
+
+
+def _noted(event: dg.EventLogEntry, name: str) -> str | None:
+    """Text in the metadata of a materialisation."""
+    made = event.asset_materialization
+    entry = made.metadata.get(name) if made else None
+    return None if entry is None else str(entry.value)
+
+
+def _present(record: Record, asset: str) -> str:
+    """Digest of what an asset would be made of now."""
+    return inputs_digest(record, INPUTS.get(asset, _ALL))
 
 
 def _products(warehouse: Warehouse, asset: str) -> list[Path]:

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from audio_assets.cores import one_blas_thread
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -206,7 +208,8 @@ def _pairwise_cosines(unit: Floats) -> npt.NDArray[np.float64]:
 def _principal_plane(vectors: Floats) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Coordinates in the first two principal components, and their shares of the variance."""
     centred = vectors - vectors.mean(axis=0, dtype=np.float64)
-    left, singular, axes = np.linalg.svd(centred, full_matrices=False)
+    with one_blas_thread():
+        left, singular, axes = np.linalg.svd(centred, full_matrices=False)
     # A component has no sign of its own; without this a map would be mirrored from one build to the next.
     signs = np.sign(axes[[0, 1], np.abs(axes[:2]).argmax(axis=1)])
     variance = np.square(singular)

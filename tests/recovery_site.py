@@ -306,8 +306,9 @@ def statuses(runs: list[dg.DagsterRun]) -> list[dg.DagsterRunStatus]:
     return [run.status for run in runs]
 
 
-def kept(site: Site, finished: dict[str, object]) -> bool:
-    made = site.finished()
+def kept(site: Site, finished: dict[str, object], table: str = "audio_features") -> bool:
+    """Whether rows that were there are still the same ones."""
+    made = site.finished(table)
     return {song_id: made[song_id] for song_id in finished} == finished
 
 

@@ -16,7 +16,7 @@ import pytest
 from distributed_site import DistributedSite, distributed_site
 from object_store import BUCKET, ObjectStoreServer, needs_object_store
 from programs import needs
-from recovery_site import WAIT_S
+from recovery_site import WAIT_S, kept
 
 from audio_assets.distributed.launcher import QueueRunLauncher
 from tools.database_servers import MISSING
@@ -47,12 +47,6 @@ def names(prefix: str, n_batches: int) -> list[str]:
     return [f"{prefix}{number}" for number in range(3 * n_batches)]
 
 
-def kept(site: DistributedSite, finished: dict[str, dict[str, object]]) -> bool:
-    """Whether rows that were there are still the same ones."""
-    made = {table: site.finished(table) for table in finished}
-    return all(made[table][i] == at for table, rows in finished.items() for i, at in rows.items())
-
-
 def caught_in_mid_batch(
     site: DistributedSite, n_batches: int
 ) -> tuple[set[str], dict[str, dict[str, object]]]:
@@ -61,6 +55,16 @@ def caught_in_mid_batch(
     paths = site.drop(*names("track", n_batches))
     site.held("batch", 2)
     return paths, {table: site.finished(table) for table in TABLES}
+
+
+def assert_nothing_lost(
+    site: DistributedSite, paths: set[str], finished: dict[str, dict[str, object]]
+) -> None:
+    """Open the gate: all is analysed, rows that were there are still the same ones, and no file is torn."""
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "the batches")
+    assert all(kept(site, rows, table) for table, rows in finished.items())
+    site.assert_whole()
 
 
 def test_two_workers_and_then_four_share_a_backfill_and_each_loads_the_model_once(
@@ -81,14 +85,12 @@ def test_two_workers_and_then_four_share_a_backfill_and_each_loads_the_model_onc
 
     more = [site.start_worker(name, "clap") for name in ("third", "fourth")]
     site.shut("load")
-    paths, _ = caught_in_mid_batch(site, 4)
+    paths, finished = caught_in_mid_batch(site, 4)
     assert set(site.held("load", 2)) == {worker.executor for worker in more}
     site.open("load")
-    site.open("batch")
-    site.wait(lambda: site.analysed(paths), "the batches")
+    assert_nothing_lost(site, paths, finished)
     assert sorted(site.loads()) == sorted(worker.executor for worker in two + more)
     assert {run.status for run in site.runs()} == {SUCCESS}
-    site.assert_whole()
     for worker in more:
         site.stop_worker(worker)
 
@@ -105,14 +107,11 @@ def test_workers_that_are_killed_lose_nothing(site: DistributedSite) -> None:
     os.kill(part.executor, signal.SIGKILL)
     site.kill_worker(whole)
     site.wait(lambda: not Path(f"/proc/{executor}").exists(), "the end of the killed worker's process")
-    site.open("batch")
     site.start_worker("another")
-    site.wait(lambda: site.analysed(paths), "the batch")
+    assert_nothing_lost(site, paths, finished)
     runs = site.runs(since=before)
     assert [run.status for run in runs[:2]] == [FAILURE, FAILURE]
     assert {run.status for run in runs[2:]} == {SUCCESS}
-    assert kept(site, finished)
-    site.assert_whole()
 
 
 def test_a_worker_that_is_to_end_and_a_broker_that_forgets_all_cost_no_run(site: DistributedSite) -> None:
@@ -133,10 +132,8 @@ def test_a_worker_that_is_to_end_and_a_broker_that_forgets_all_cost_no_run(site:
     assert ending.process.wait(WAIT_S) == 0
     site.workers.remove(ending)
     site.start_worker("successor")
-    site.wait(lambda: site.analysed(paths), "the batches")
+    assert_nothing_lost(site, paths, finished)
     assert {run.status for run in site.runs(since=before)} == {SUCCESS}
-    assert kept(site, finished)
-    site.assert_whole()
 
 
 def test_a_run_that_is_cancelled_is_not_tried_again(site: DistributedSite) -> None:
@@ -145,14 +142,11 @@ def test_a_run_that_is_cancelled_is_not_tried_again(site: DistributedSite) -> No
     cancelled = site.runs(since=before)[0]
     assert site.instance.run_coordinator.cancel_run(cancelled.run_id)
     site.wait(lambda: site.instance.get_run_by_id(cancelled.run_id).is_finished, "its end")
-    site.open("batch")
-    site.wait(lambda: site.analysed(paths), "the batch, by the schedule")
+    assert_nothing_lost(site, paths, finished)
     first, second, *later = site.runs(since=before)
     assert (first.status, second.status) == (CANCELED, SUCCESS)
     assert {run.status for run in later} == {SUCCESS}
     assert all(run.parent_run_id is None for run in later)
-    assert kept(site, finished)
-    site.assert_whole()
 
 
 def test_a_database_that_goes_away_in_mid_backfill_and_returns(site: DistributedSite) -> None:
@@ -165,11 +159,9 @@ def test_a_database_that_goes_away_in_mid_backfill_and_returns(site: Distributed
         "a run that cannot be recorded",
     )
     site.database.start()
-    site.wait(lambda: site.analysed(paths), "the batches")
+    assert_nothing_lost(site, paths, finished)
     # A run that was not recorded ends so; or Dagster gives up its backfill for the outage, and cancels it.
     assert {FAILURE, CANCELED} & {run.status for run in site.runs(since=before)}
-    assert kept(site, finished)
-    site.assert_whole()
 
 
 def test_workers_of_other_versions_refuse_runs_and_end_themselves(site: DistributedSite) -> None:
@@ -180,8 +172,7 @@ def test_workers_of_other_versions_refuse_runs_and_end_themselves(site: Distribu
     for worker in (older, differing):
         site.wait(lambda: worker.process.poll() is not None, "the end of a worker")  # noqa: B023
         site.workers.remove(worker)
-    site.open("batch")
-    site.wait(lambda: site.analysed(paths), "the batches")
+    assert_nothing_lost(site, paths, finished)
     refusals = [message for message in site.failures(before) if "WorkerVersionError" in message]
     assert any("audio_features of version older, not" in message for message in refusals)
     assert any("clap_embeddings of version" in message for message in refusals)
@@ -189,8 +180,6 @@ def test_workers_of_other_versions_refuse_runs_and_end_themselves(site: Distribu
     for table, version in (("audio_features", "extractor_version"), ("clap_embeddings", "settings_version")):
         rows = [site.record.read(table, batch) for batch in site.record.batches(table)]
         assert len({made_by for part in rows for made_by in part[version].to_pylist()}) == 1, table
-    assert kept(site, finished)
-    site.assert_whole()
 
 
 @needs_object_store

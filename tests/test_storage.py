@@ -530,6 +530,21 @@ def test_the_files_for_notebooks_switch_together(
     assert not list(tmp_path.glob(".tmp-*"))
 
 
+def test_vectors_that_do_not_fit_into_memory_are_exported_in_the_manifests_order(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a fifth of the memory, as 100,000 tracks take half a minute to make."""
+    monkeypatch.setattr("audio_assets.warehouse.doors._MEMORY", "96MB")
+    rebuild(record, 16_000)
+    export_notebook_files(record, tmp_path)
+    raw = record.read("clap_embeddings", BATCH)
+    assert raw is not None
+    table = pa.concat_tables(exported_blocks(tmp_path / "exports" / "embeddings" / "clap_embeddings.npz"))
+    assert table["song_id"].to_pylist() == [track.song_id for track in entries(16_000)]
+    assert table["embedding"].combine_chunks().equals(raw["embedding"].combine_chunks())
+    assert not list((tmp_path / "exports").rglob("*.npy"))
+
+
 @pytest.mark.parametrize("kill_at", [1, 3, 5])
 def test_a_sweep_may_be_killed_anywhere(record: Record, tmp_path: Path, kill_at: int) -> None:
     for n in (3, 4, 5):

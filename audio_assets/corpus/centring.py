@@ -28,7 +28,7 @@ from audio_assets.embeddings import (
     sample_rows,
 )
 from audio_assets.failures import FailureCode
-from audio_assets.warehouse import Record, arrow_schema, map_matrix, write_matrix
+from audio_assets.warehouse import MatrixWriter, Record, arrow_schema, map_matrix, write_matrix
 
 #: Metadata of the normalised table: the digest of the tracks that it is to have.
 TRACKS = "tracks_sha256"
@@ -62,7 +62,7 @@ def normalise_corpus(record: Record, settings: EmbeddingSettings) -> Centring:
     """Centre the raw embeddings of all live tracks, scale each to unit length, and record the result.
 
     The result is a new version, which readers see once `index_corpus` has made its index. The vectors are
-    read twice, for their mean and to be centred.
+    unpacked once, into the matrix that is then centred in place.
 
     Parameters
     ----------
@@ -83,10 +83,11 @@ def normalise_corpus(record: Record, settings: EmbeddingSettings) -> Centring:
     """
     with record.snapshot() as still:
         raw = raw_corpus(still, settings.version)
-        before = survey(raw)
-        _refuse_spoilt(before)
         version = record.new_version()
-        after, kept = _write_vectors(record, version, raw, before.mean)
+        with write_matrix(record.matrix_path(version), len(raw.track_ids), EMBEDDING_DIM) as matrix:
+            before = survey(raw, matrix.put)
+            _refuse_spoilt(before)
+            after, kept = _centre(matrix, before.mean)
     vectors = map_matrix(record.matrix_path(version))
     assert vectors is not None
     metadata = {TRACKS: tracks_digest(raw.tracks)}
@@ -123,18 +124,19 @@ def _refuse_spoilt(found: RawSurvey) -> None:
         )
 
 
-def _write_vectors(
-    record: Record, version: str, raw: RawCorpus, mean: npt.NDArray[np.float64]
+def _centre(
+    matrix: MatrixWriter, mean: npt.NDArray[np.float64]
 ) -> tuple[SanityRecord, npt.NDArray[np.bool_]]:
-    """Centre the vectors into the matrix of a version; give their state, and which rows have a direction."""
-    meter, kept = SanityMeter(), np.ones(len(raw.track_ids), np.bool_)
-    with write_matrix(record.matrix_path(version), len(kept), EMBEDDING_DIM) as matrix:
-        for rows, vectors in raw.blocks():
-            normalised, kept[rows] = centre_and_normalise(vectors, mean)
-            matrix.put(rows, normalised)
-            meter.update(normalised[kept[rows]])
-        if not kept.all():
-            matrix.drop(~kept)
+    """Centre a matrix in place; give the state of what is left, and which rows have a direction."""
+    meter, directed = SanityMeter(), [np.ones(0, np.bool_)]
+    for start, vectors in matrix.blocks():
+        normalised, kept = centre_and_normalise(vectors, mean)
+        matrix.put(start + np.arange(len(kept)), normalised)
+        meter.update(normalised[kept])
+        directed.append(kept)
+    kept = np.concatenate(directed)
+    if not kept.all():
+        matrix.drop(~kept)
     return meter.record(), kept
 
 

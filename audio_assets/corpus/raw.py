@@ -6,7 +6,7 @@ What belongs here: choosing and reading them, and what one pass over them tells.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
@@ -132,13 +132,16 @@ def raw_corpus(record: Record, settings_version: str, tracks: pa.Table | None = 
     return RawCorpus(ids, hashes, record, places)
 
 
-def survey(raw: RawCorpus) -> RawSurvey:
+def survey(raw: RawCorpus, keep: Callable[[Rows, Vectors], None] | None = None) -> RawSurvey:
     """Look at all raw vectors once.
 
     Parameters
     ----------
     raw : RawCorpus
         What to look at.
+    keep : callable, optional
+        Given each block of `RawCorpus.blocks`, for who wants the vectors too: to unpack them costs more than
+        to look at them.
 
     Returns
     -------
@@ -149,6 +152,8 @@ def survey(raw: RawCorpus) -> RawSurvey:
     sampled = sample_rows(len(raw.track_ids), _SAMPLED)
     sample = np.empty((len(sampled), EMBEDDING_DIM), np.float32)
     for rows, vectors in raw.blocks():
+        if keep is not None:
+            keep(rows, vectors)
         meter.update(vectors)
         sums.append(MeanAccumulator.of(vectors))
         spoilt += rows[~np.isfinite(vectors).all(axis=1)].tolist()

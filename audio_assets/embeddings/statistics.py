@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from audio_assets.cores import one_blas_thread
 from audio_assets.embeddings.pooling import ZERO_NORM_LIMIT, row_norms
 from audio_assets.embeddings.windows import EMBEDDING_DIM
 
@@ -80,7 +81,8 @@ class CosineStatistics:
         """
         if self.n == 0:
             return None
-        eigenvalues = np.linalg.eigvalsh(self._gram)
+        with one_blas_thread():
+            eigenvalues = np.linalg.eigvalsh(self._gram)
         # The square root would blow the rounding noise of exact zeros up to 1e-8 a dimension.
         noise = eigenvalues[-1] * len(eigenvalues) * np.finfo(np.float64).eps
         singular = np.sqrt(eigenvalues[eigenvalues > noise])

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from audio_assets.cores import one_blas_thread
 from audio_assets.embeddings import EMBEDDING_DIM, Hubness, SanityRecord, hubness, sanity_record
 from audio_assets.features import FEATURE_NAMES, FEATURES
 from audio_assets.report.columns import ColumnSummary, copies, missing_tonics, summarise
@@ -221,6 +222,8 @@ def _sampled_vectors(connection: "duckdb.DuckDBPyConnection") -> tuple[Vectors, 
 def _space(vectors: Vectors) -> VectorSpace:
     # Of the Gram matrix, as sanity_record does, since an SVD of as many rows takes ten times as long.
     gram = vectors.T.astype(np.float64) @ vectors
-    singular = np.sqrt(np.clip(np.linalg.eigvalsh(gram)[::-1], 0, None)) if len(vectors) else np.empty(0)
+    with one_blas_thread():
+        eigenvalues = np.linalg.eigvalsh(gram)[::-1]
+    singular = np.sqrt(np.clip(eigenvalues, 0, None)) if len(vectors) else np.empty(0)
     shares = singular[: len(vectors)] / max(singular.sum(), np.finfo(np.float64).tiny)
     return VectorSpace(vectors, sanity_record(vectors), shares)

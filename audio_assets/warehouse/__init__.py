@@ -40,7 +40,7 @@ from audio_assets.warehouse.generations import (
     roll_back,
 )
 from audio_assets.warehouse.ledger_table import ledger_from_table, ledger_to_table
-from audio_assets.warehouse.matrix import map_matrix, write_matrix
+from audio_assets.warehouse.matrix import MatrixWriter, map_matrix, write_matrix
 from audio_assets.warehouse.mirror import MIRROR_NAME, Mirror
 from audio_assets.warehouse.owner import is_alive, is_dead, owner_tag
 from audio_assets.warehouse.publish import Publication, PublishError, publish
@@ -76,6 +76,7 @@ __all__ = [
     "DiskFullError",
     "Generation",
     "Macro",
+    "MatrixWriter",
     "Mirror",
     "ObjectStore",
     "Outcome",

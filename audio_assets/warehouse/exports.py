@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from filelock import FileLock
 
 from audio_assets.embeddings import EMBEDDING_DIM
 from audio_assets.warehouse.doors import bound_memory, connect_live, sql_literal
 from audio_assets.warehouse.files import atomic_path, explained, switch_link, temporary_path
+from audio_assets.warehouse.matrix import write_matrix
 from audio_assets.warehouse.npz import read_npz, write_npz
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import EMBEDDING, FEATURE_COLUMNS, SONG_ID
@@ -92,13 +94,12 @@ def _write_files(record: Record, folder: Path) -> dict[str, int]:
     spill.mkdir(parents=True)
     with record.snapshot() as still, connect_live(still) as connection:
         bound_memory(connection, spill)
-        _order_by_manifest(connection, still)
-        rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV)}
-        for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ):
-            rows[name] = _write_vectors(connection, EXPORTED_TABLES[name], folder / name)
-        rows[INDEX_NPZ] = _write_vectors(
-            connection, EXPORTED_TABLES[INDEX_NPZ], folder / INDEX_NPZ, mean=_index_mean(connection)
-        )
+        in_order = _manifest_order(still)
+        rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV, in_order)}
+        mean = {INDEX_NPZ: {"mean": _index_mean(connection)}}
+        for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ, INDEX_NPZ):
+            others = mean.get(name, {})
+            rows[name] = _write_vectors(connection, EXPORTED_TABLES[name], folder / name, in_order, **others)
     shutil.rmtree(spill)
     return rows
 
@@ -149,18 +150,18 @@ def _index_mean(connection: "duckdb.DuckDBPyConnection") -> npt.NDArray[np.float
     return np.asarray(rows[0][0] if rows else (), dtype=np.float32)
 
 
-def _order_by_manifest(connection: "duckdb.DuckDBPyConnection", record: Record) -> None:
+def _manifest_order(record: Record) -> pa.Array:
+    """Ids of all tracks as the manifest has them."""
     # Not by DuckDB's file_row_number: it is an error where a manifest has a column of that name.
     ids = record.read("track_manifest", columns=["song_id"])
     assert ids is not None
-    in_order = ids.append_column("position", pa.array(np.arange(ids.num_rows)))
-    connection.register("in_order", in_order)
-    connection.execute("CREATE TEMP TABLE manifest_order AS FROM in_order")
-    connection.unregister("in_order")
+    return ids["song_id"].combine_chunks()
 
 
-def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path) -> int:
+def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path, in_order: pa.Array) -> int:
     columns = ", ".join(("song_id", *(column.name for column in FEATURE_COLUMNS)))
+    positions = pa.table({"song_id": in_order, "position": np.arange(len(in_order))})
+    connection.register("manifest_order", positions)
     with atomic_path(path) as temporary:
         row = connection.execute(
             f"COPY (SELECT {columns} FROM audio_features "  # noqa: S608
@@ -172,10 +173,27 @@ def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path) -> int:
 
 
 def _write_vectors(
-    connection: "duckdb.DuckDBPyConnection", table: str, path: Path, **others: npt.NDArray[np.generic]
+    connection: "duckdb.DuckDBPyConnection",
+    table: str,
+    path: Path,
+    in_order: pa.Array,
+    **others: npt.NDArray[np.generic],
 ) -> int:
-    ordered = f"FROM {table} JOIN manifest_order USING (song_id) ORDER BY position"
-    ids = connection.sql(f"SELECT song_id {ordered}").to_arrow_table()["song_id"].to_pylist()
-    reader = connection.sql(f"SELECT embedding {ordered}").to_arrow_reader(_ROWS_AT_ONCE)
-    blocks = (block["embedding"].flatten().to_numpy(zero_copy_only=False) for block in reader)
-    return write_npz(path, np.array(ids, dtype=np.str_), blocks, EMBEDDING_DIM, **others)
+    # Put into order here: DuckDB 2.0.0 cannot sort or join 100,000 vectors within its half gigabyte.
+    ids = connection.sql(f"SELECT song_id FROM {table}").to_arrow_table()["song_id"].combine_chunks()
+    order = np.argsort(pc.index_in(ids, value_set=in_order).to_numpy())
+    rows = np.empty(len(ids), np.int64)
+    rows[order] = np.arange(len(ids))
+    unzipped, start = path.with_suffix(".npy"), 0
+    with write_matrix(unzipped, len(ids), EMBEDDING_DIM) as matrix:
+        for block in connection.sql(f"SELECT song_id, embedding FROM {table}").to_arrow_reader(_ROWS_AT_ONCE):
+            end = start + block.num_rows
+            assert block["song_id"].equals(ids[start:end]), "one thread reads in the same order every time"
+            vectors = block["embedding"].flatten().to_numpy(zero_copy_only=False)
+            matrix.put(rows[start:end], vectors.reshape(-1, EMBEDDING_DIM))
+            start = end
+        track_ids = np.array(ids.take(pa.array(order)).to_pylist(), np.str_)
+        vectors_in_order = (block for _, block in matrix.blocks())
+        n_rows = write_npz(path, track_ids, vectors_in_order, EMBEDDING_DIM, **others)
+    unzipped.unlink()
+    return n_rows

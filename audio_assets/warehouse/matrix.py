@@ -36,6 +36,7 @@ class MatrixWriter:
         self._n_dims = n_dims
         self._write_header()
         self._first_byte = file.tell()
+        file.truncate(self._byte(n_rows))
 
     def put(self, rows: npt.NDArray[np.int64], vectors: Vectors) -> None:
         """Write vectors, shape (m, n_dims), to rows, shape (m,), of which none comes twice."""
@@ -49,19 +50,29 @@ class MatrixWriter:
     def drop(self, dropped: npt.NDArray[np.bool_]) -> None:
         """Leave rows out, by a mask of shape (n_rows,); those behind move up."""
         n_kept = 0
-        for start in range(0, self._n_rows, _ROWS_AT_ONCE):
-            kept = ~dropped[start : start + _ROWS_AT_ONCE]
-            vectors = self._read(start, len(kept))[kept]
+        for start, block in self.blocks():
+            vectors = block[~dropped[start : start + len(block)]]
             self.put(np.arange(n_kept, n_kept + len(vectors)), vectors)
             n_kept += len(vectors)
         self._n_rows = n_kept
         self._file.truncate(self._byte(n_kept))
         self._write_header()
 
-    def _read(self, start: int, n_rows: int) -> Vectors:
-        self._file.seek(self._byte(start))
-        flat = np.frombuffer(self._file.read(n_rows * self._n_dims * _TYPE.itemsize), _TYPE)
-        return flat.reshape(n_rows, self._n_dims)
+    def blocks(self) -> Iterator[tuple[int, Vectors]]:
+        """Read what was put, in the order of the rows, some thousand at a time.
+
+        Yields
+        ------
+        start : int
+            Row of the first of them. It and those before it may be put anew meanwhile.
+        vectors : ndarray of float32, shape (m, n_dims)
+            Not to be written to.
+        """
+        for start in range(0, self._n_rows, _ROWS_AT_ONCE):
+            n_rows = min(_ROWS_AT_ONCE, self._n_rows - start)
+            self._file.seek(self._byte(start))
+            flat = np.frombuffer(self._file.read(n_rows * self._n_dims * _TYPE.itemsize), _TYPE)
+            yield start, flat.reshape(n_rows, self._n_dims)
 
     def _byte(self, row: int) -> int:
         return self._first_byte + int(row) * self._n_dims * _TYPE.itemsize
