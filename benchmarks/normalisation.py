@@ -42,14 +42,7 @@ STEPS: dict[str, Callable[[Path], object]] = {
 }
 
 
-def fill(
-    record: Record,
-    n_tracks: int,
-    n_in_batch: int = BATCH,
-    *,
-    with_vectors: bool = True,
-    with_features: bool = True,
-) -> None:
+def fill(record: Record, n_tracks: int, n_in_batch: int = BATCH, *, with_vectors: bool = True) -> None:
     """As a library that was taken in batch by batch would look; not synced, or it would take an hour."""
     numbers = np.arange(n_tracks)
     ids = pa.array([f"track-{number:08d}" for number in numbers])
@@ -66,10 +59,10 @@ def fill(
             embedding = pa.FixedSizeListArray.from_arrays(pa.array(next(vectors).ravel()), 512)
             version = {"settings_version": SETTINGS.version, "embedding": embedding}
             write(record, "clap_embeddings", batch, {**known, **version})
-        if with_features:
-            numbers_of = {feature.name: possible(feature, rng, n_rows) for feature in FEATURES}
-            version = {"extractor_version": EXTRACTOR_VERSION}
-            write(record, "audio_features", batch, {**known, **version, **numbers_of})
+        numbers_of = {feature.name: possible(feature, rng, n_rows) for feature in FEATURES}
+        write(
+            record, "audio_features", batch, {**known, "extractor_version": EXTRACTOR_VERSION, **numbers_of}
+        )
 
 
 def in_batches(blocks: Iterator[np.ndarray], n_in_batch: int) -> Iterator[np.ndarray]:

@@ -6,7 +6,6 @@ tells of them. Each part runs in a process of its own, and leaves nothing behind
 
     python benchmarks/scale.py --parts bookkeeping queue --batches 40 400 4000 --storage sqlite postgres
     python benchmarks/scale.py --parts storage --batches 4000             # a million tracks: 20 GB
-    python benchmarks/scale.py --parts vectors --batches 40000            # ten million, not published: 68 GB
     python benchmarks/scale.py --parts features --batches 40000           # ten million without vectors: 15 GB
 
 PostgreSQL is that of Debian's package postgresql-15, a server of the benchmark's own.
@@ -43,7 +42,7 @@ from scale_cost.launching import (
     measure_runs,
 )
 from scale_cost.meter import Meter
-from scale_cost.queries import measure_queries, measure_searches
+from scale_cost.queries import measure_queries
 from scale_cost.queue import measure_queue
 
 from audio_assets.partitions import register_batches
@@ -116,29 +115,24 @@ def launched(
 
 
 def storage(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
-    return _storage(warehouse, arguments, meter_of(), [*_steps_of_vectors(arguments), "publish"])
-
-
-def vectors(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
-    return _storage(warehouse, arguments, meter_of(), _steps_of_vectors(arguments), with_features=False)
+    return _storage(warehouse, arguments, meter_of(), with_vectors=True)
 
 
 def features(warehouse: Warehouse, arguments: argparse.Namespace, meter_of: Callable[..., Meter]) -> Meter:
-    return _storage(warehouse, arguments, meter_of(), ["publish"], with_vectors=False)
-
-
-def _steps_of_vectors(arguments: argparse.Namespace) -> list[str]:
-    is_small = arguments.n_batches * arguments.tracks < 200_000
-    return ["centre and normalise", "index, exact" if is_small else "index, with the approximate one"]
+    return _storage(warehouse, arguments, meter_of(), with_vectors=False)
 
 
 def _storage(
-    warehouse: Warehouse, arguments: argparse.Namespace, meter: Meter, steps: list[str], **filled: bool
+    warehouse: Warehouse, arguments: argparse.Namespace, meter: Meter, *, with_vectors: bool
 ) -> Meter:
     data, n_tracks = warehouse.path, arguments.n_batches * arguments.tracks
     with meter.step("make up the record (of the benchmark, not synced)"):
-        fill(warehouse.record, n_tracks, arguments.tracks, **filled)
-    for name in steps:
+        fill(warehouse.record, n_tracks, arguments.tracks, with_vectors=with_vectors)
+    of_vectors = (
+        "centre and normalise",
+        "index, exact" if n_tracks < 200_000 else "index, with the approximate one",
+    )
+    for name in (*(of_vectors if with_vectors else ()), "publish"):
         before = size_of(data)
         with peaks() as memory, meter.step(name) as found:
             STEPS[name](data)
@@ -146,14 +140,11 @@ def _storage(
         meter.steps[name].update(written_mb=(size_of(data) - before) / 1e6, **memory)
     with meter.step("sweep"):
         sweep(warehouse.record, data, 3)
-    if "publish" in steps:
-        measure_queries(warehouse, n_tracks, meter)
-    if filled.get("with_vectors", True):
-        measure_searches(warehouse, n_tracks, meter)
+    measure_queries(warehouse, n_tracks, meter, with_vectors=with_vectors)
     return meter
 
 
-PARTS = {part.__name__: part for part in (bookkeeping, ledger, launch, queue, storage, vectors, features)}
+PARTS = {part.__name__: part for part in (bookkeeping, ledger, launch, queue, storage, features)}
 
 
 def measure_here(arguments: argparse.Namespace) -> None:

@@ -180,20 +180,17 @@ def _write_vectors(
     **others: npt.NDArray[np.generic],
 ) -> int:
     # Put into order here: DuckDB 2.0.0 cannot sort or join 100,000 vectors within its half gigabyte.
-    ids = connection.sql(f"SELECT song_id FROM {table}").to_arrow_table()["song_id"].combine_chunks()
-    order = np.argsort(pc.index_in(ids, value_set=in_order).to_numpy())
-    rows = np.empty(len(ids), np.int64)
-    rows[order] = np.arange(len(ids))
-    unzipped, start = path.with_suffix(".npy"), 0
+    view = connection.view(table)
+    exported = view.select("song_id").to_arrow_table()["song_id"]
+    ids = in_order.filter(pc.is_in(in_order, value_set=exported)).to_pylist()
+    row_of = {song_id: row for row, song_id in enumerate(ids)}
+    unzipped = path.with_suffix(".npy")
     with write_matrix(unzipped, len(ids), EMBEDDING_DIM) as matrix:
-        for block in connection.sql(f"SELECT song_id, embedding FROM {table}").to_arrow_reader(_ROWS_AT_ONCE):
-            end = start + block.num_rows
-            assert block["song_id"].equals(ids[start:end]), "one thread reads in the same order every time"
+        for block in view.select("song_id", "embedding").to_arrow_reader(_ROWS_AT_ONCE):
+            rows = np.array([row_of[song_id] for song_id in block["song_id"].to_pylist()], np.int64)
             vectors = block["embedding"].flatten().to_numpy(zero_copy_only=False)
-            matrix.put(rows[start:end], vectors.reshape(-1, EMBEDDING_DIM))
-            start = end
-        track_ids = np.array(ids.take(pa.array(order)).to_pylist(), np.str_)
+            matrix.put(rows, vectors.reshape(-1, EMBEDDING_DIM))
         vectors_in_order = (block for _, block in matrix.blocks())
-        n_rows = write_npz(path, track_ids, vectors_in_order, EMBEDDING_DIM, **others)
+        n_rows = write_npz(path, np.array(ids, np.str_), vectors_in_order, EMBEDDING_DIM, **others)
     unzipped.unlink()
     return n_rows

@@ -2,7 +2,6 @@
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
 from audio_assets.corpus import load_index
 from resources.warehouse import Warehouse
@@ -11,9 +10,10 @@ from scale_cost.meter import Meter
 _TIMES = 20
 
 
-def measure_queries(warehouse: Warehouse, n_tracks: int, meter: Meter) -> None:
-    """Measure typical queries of the published file, each on an open connection."""
-    ids = [f"track-{number:08d}" for number in _some_of(n_tracks)]
+def measure_queries(warehouse: Warehouse, n_tracks: int, meter: Meter, *, with_vectors: bool) -> None:
+    """Measure typical queries, each on an open connection, and ten neighbours of a track."""
+    rng = np.random.default_rng(0)
+    ids = [f"track-{number:08d}" for number in rng.integers(0, n_tracks, _TIMES)]
     path = str((warehouse.path / "warehouse.duckdb").resolve())
     with meter.step("open the published file"):
         connection = duckdb.connect(path, read_only=True)
@@ -27,19 +27,12 @@ def measure_queries(warehouse: Warehouse, n_tracks: int, meter: Meter) -> None:
             connection.execute("SELECT song_id FROM tracks ORDER BY abs(tempo_bpm - 120) LIMIT 20").fetchall()
         with meter.step("published: batches"):
             connection.execute("SELECT * FROM batches").fetchall()
-
-
-def measure_searches(warehouse: Warehouse, n_tracks: int, meter: Meter) -> None:
-    """Measure ten neighbours of a track, on an open index."""
-    with meter.step("open the index"):
-        opened = load_index(warehouse.record)
-    assert opened is not None
-    index, _ = opened
-    queries = np.asarray(index.embeddings[_some_of(n_tracks)]) + index.mean
-    with meter.step("search: ten nearest", times=_TIMES):
-        for query in queries:
-            index.search(query[None], k=10)
-
-
-def _some_of(n_tracks: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(0).integers(0, n_tracks, _TIMES)
+    if with_vectors:
+        with meter.step("open the index"):
+            opened = load_index(warehouse.record)
+        assert opened is not None
+        index, _ = opened
+        queries = np.asarray(index.embeddings[rng.integers(0, n_tracks, _TIMES)]) + index.mean
+        with meter.step("search: ten nearest", times=_TIMES):
+            for query in queries:
+                index.search(query[None], k=10)
