@@ -86,7 +86,7 @@ def is_made_of_present(instance: dg.DagsterInstance, record: Record, asset: str)
     """Whether what an asset was last made of has not changed since, as far as is known; good or not."""
     event = instance.get_latest_materialization_event(dg.AssetKey(asset))
     built_of = _noted(event, BUILT_OF) if event else None
-    return built_of in (None, _present(record, asset))
+    return built_of is None or built_of == _present(record, asset)
 
 
 def _is_current(instance: dg.DagsterInstance, warehouse: Warehouse, asset: str) -> bool:

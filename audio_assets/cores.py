@@ -1,7 +1,7 @@
 """How many cores this process may use: what the machine has is not what a container or a scheduler grants.
 
 It lies outside the packages because lanes of the model (``embeddings``) and worker processes (``resources``)
-must count alike, and holds nothing but that and what is to use only one of them.
+must count alike. The one other thing here keeps a computation to one core.
 """
 
 import os
@@ -20,11 +20,11 @@ def usable_cores() -> int:
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """Let BLAS and LAPACK use one thread within the block.
+    """Let BLAS and LAPACK use one thread within the block, whatever thread of the process calls them.
 
-    For decompositions of some hundred rows. Their threads wait for each other hundreds of times, spinning: on
-    idle cores that takes longer than one thread alone, on busy ones a hundred times as long (OpenBLAS, the
-    eigenvalues of a Gram matrix of 512: 0.02 s, 0.06 s and 2.4 s).
+    For decompositions of some hundred rows or columns, and not in several threads at once. Threads of BLAS
+    wait for each other hundreds of times there, spinning: on idle cores that takes longer than one thread
+    alone, on busy ones a hundred times as long (OpenBLAS, eigenvalues of 512 x 512: 0.02, 0.06 and 2.4 s).
     """
     limits: AbstractContextManager[object] = threadpool_limits(1, user_api="blas")
     return limits

@@ -1,7 +1,7 @@
 """What centring, indexing, publishing and exporting cost at a million tracks: time, and the memory they hold.
 
 Synthetic vectors shaped like CLAP's in real Parquet files, batches of 256 tracks; every step in a process of
-its own. Prints the table that docs/storage.md tells of; a million tracks need 25 GB.
+its own. Prints the table that docs/storage.md tells of; a million tracks need 30 GB.
 
     python benchmarks/normalisation.py [--tracks 100000 1000000] [--folder FOLDER]
 """

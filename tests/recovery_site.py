@@ -306,6 +306,11 @@ def statuses(runs: list[dg.DagsterRun]) -> list[dg.DagsterRunStatus]:
     return [run.status for run in runs]
 
 
+def is_retry(run: dg.DagsterRun, failed: dg.DagsterRun) -> bool:
+    """Whether the UI shows a run as one of another."""
+    return run.tags.get("dagster/parent_run_id") == failed.run_id
+
+
 def kept(site: Site, finished: dict[str, object], table: str = "audio_features") -> bool:
     """Whether rows that were there are still the same ones."""
     made = site.finished(table)

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 from conftest import Workplace
+from dagster._core.definitions.partitions.context import partition_loading_context
 from dagster._core.remote_origin import (
     RegisteredCodeLocationOrigin,
     RemoteInstigatorOrigin,
@@ -86,9 +87,14 @@ class Site:
         (sensor,) = (sensor for sensor in sensors if sensor.name == name)
         wanted = {key: self.resources[key] for key in sensor.required_resource_keys}
         context = dg.build_sensor_context(
-            instance=self.instance, cursor=self.cursors.get(name), resources=wanted, sensor_name=name
+            instance=self.instance,
+            cursor=self.cursors.get(name),
+            resources=wanted,
+            sensor_name=name,
+            repository_def=self.defs.get_repository_def(),
         )
-        result = sensor.evaluate_tick(context)
+        with partition_loading_context(dynamic_partitions_store=self.instance):
+            result = sensor.evaluate_tick(context)
         self.cursors[name] = result.cursor
         return result
 
@@ -387,6 +393,27 @@ def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
     monkeypatch.setattr(time, "time", lambda: now_s + 700)
     assert said_to_wait() == (f"Not retried: {run.run_id}.", set())
     assert said_to_wait() == ("No retry is forgotten.", set())
+
+
+def test_a_retry_that_dagster_refuses_as_it_has_ended_the_backfill_is_made(site: Site) -> None:
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    site.tick("batches_to_analyse")
+    (backfill,) = site.instance.get_backfills()
+    tags = {"dagster/backfill": backfill.backfill_id, "dagster/partition": "batch-000001"}
+    assets = frozenset([dg.AssetKey("audio_features")])
+    daemons = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "it"), "job")
+    of_backfill = {"job_name": "analyse_batch", "tags": tags, "asset_selection": assets}
+    run = create_run_for_test(site.instance, remote_job_origin=daemons, **of_backfill)
+    site.instance.report_run_failed(run)
+    site.tick("retries_forgotten")
+    assert run.run_id in str(site.tick("retries_forgotten").skip_message), "while the backfill goes on"
+    site.finish_backfills()
+    (request,) = site.tick("retries_forgotten").run_requests
+    assert request.partition_key == "batch-000001"
+    assert list(request.asset_selection) == list(assets)
+    assert request.tags["dagster/parent_run_id"] == run.run_id
+    assert not site.tick("retries_forgotten").run_requests
 
 
 def test_a_run_in_a_worker_is_left_to_its_launcher_whoever_executed_it_before(

@@ -20,7 +20,18 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from recovery_site import FAILURE, STARTED, SUCCESS, Site, caught_in_mid_batch, kept, running, statuses
+from dagster._core.execution.backfill import BulkActionStatus
+from recovery_site import (
+    FAILURE,
+    STARTED,
+    SUCCESS,
+    Site,
+    caught_in_mid_batch,
+    is_retry,
+    kept,
+    running,
+    statuses,
+)
 from test_storage import mount
 
 from audio_assets.attempts import Attempts
@@ -50,7 +61,7 @@ def test_a_killed_run_is_failed_and_tried_again(site: Site) -> None:
     site.wait(lambda: site.analysed(paths), "the batch")
     killed, again = site.runs(since=before)
     assert (killed.status, again.status) == (FAILURE, SUCCESS)
-    assert again.parent_run_id == killed.run_id
+    assert is_retry(again, killed)
     assert kept(site, finished)
     site.assert_whole()
 
@@ -64,7 +75,25 @@ def test_a_retry_that_dagster_forgets_is_made_all_the_same(site: Site) -> None:
     site.wait(lambda: site.analysed(paths) and not (site.gates / "forget").exists(), "the batch")
     killed, again = site.runs(since=before)
     assert (killed.status, again.status) == (FAILURE, SUCCESS)
-    assert again.parent_run_id == killed.run_id
+    assert is_retry(again, killed)
+    assert kept(site, finished)
+
+
+def test_a_retry_that_dagster_refuses_as_it_has_ended_the_backfill_is_made_all_the_same(site: Site) -> None:
+    before = site.run_ids()
+    site.shut("forget")
+    paths, worker, finished = caught_in_mid_batch(site)
+    (caught,) = site.runs(since=before)
+    site.kill(worker)
+    site.wait(lambda: not (site.gates / "forget").exists(), "the look at the failure")
+    backfill = site.instance.get_backfill(caught.tags["dagster/backfill"])
+    site.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "the batch")
+    killed, again = site.runs(since=before)
+    assert (killed.status, again.status) == (FAILURE, SUCCESS)
+    assert is_retry(again, killed)
+    assert "dagster/backfill" not in again.tags
     assert kept(site, finished)
 
 

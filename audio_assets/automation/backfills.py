@@ -200,6 +200,14 @@ def _add_backfill(
     )
 
 
+def ended_by_failures(instance: dg.DagsterInstance, backfill_id: str) -> bool:
+    """Whether a backfill has come to its end, and runs of it had failed."""
+    from dagster._core.execution.backfill import BulkActionStatus
+
+    backfill = instance.get_backfill(backfill_id)
+    return backfill is not None and backfill.status is BulkActionStatus.COMPLETED_FAILED
+
+
 def _unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":
     from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 

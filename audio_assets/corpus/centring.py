@@ -79,7 +79,7 @@ def normalise_corpus(record: Record, settings: EmbeddingSettings) -> Centring:
     Raises
     ------
     SpoiltCorpusError
-        A raw vector is not finite; nothing is written.
+        A raw vector is not finite. No vector is kept; the number of the version is used up.
     """
     with record.snapshot() as still:
         raw = raw_corpus(still, settings.version)

@@ -15,7 +15,7 @@ from string import Template
 from typing import TYPE_CHECKING
 
 from audio_assets.features import EXTRACTOR_VERSION
-from audio_assets.warehouse.files import UNWRITABLE, atomic_path
+from audio_assets.warehouse.files import UNWRITABLE, atomic_path, disk_full
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import FEATURE_COLUMNS, MACROS, VIEWS
 
@@ -96,6 +96,30 @@ def connect_live(record: Record) -> "duckdb.DuckDBPyConnection":
     connection.execute(views_sql(record))
     connection.execute(macros_sql())
     return connection
+
+
+@contextmanager
+def full_disk_explained(folder: Path) -> Iterator[None]:
+    """Turn what DuckDB says of a full disk into an error that says what to do.
+
+    Parameters
+    ----------
+    folder : Path
+        What DuckDB writes to.
+
+    Raises
+    ------
+    DiskFullError
+        As described there.
+    """
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        if "No space left" in str(error):
+            raise disk_full(folder) from None
+        raise
 
 
 def bound_memory(connection: "duckdb.DuckDBPyConnection", spill: Path) -> None:

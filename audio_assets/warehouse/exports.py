@@ -5,7 +5,9 @@
 
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,9 +18,9 @@ import pyarrow.compute as pc
 from filelock import FileLock
 
 from audio_assets.embeddings import EMBEDDING_DIM
-from audio_assets.warehouse.doors import bound_memory, connect_live, sql_literal
+from audio_assets.warehouse.doors import bound_memory, connect_live, full_disk_explained, sql_literal
 from audio_assets.warehouse.files import atomic_path, explained, switch_link, temporary_path
-from audio_assets.warehouse.matrix import write_matrix
+from audio_assets.warehouse.matrix import MatrixWriter
 from audio_assets.warehouse.npz import read_npz, write_npz
 from audio_assets.warehouse.record import Record
 from audio_assets.warehouse.schemas import EMBEDDING, FEATURE_COLUMNS, SONG_ID
@@ -92,14 +94,15 @@ def export_notebook_files(record: Record, data_dir: Path) -> dict[str, int]:
 def _write_files(record: Record, folder: Path) -> dict[str, int]:
     spill = folder / "spill"
     spill.mkdir(parents=True)
-    with record.snapshot() as still, connect_live(still) as connection:
+    with record.snapshot() as still, full_disk_explained(folder), connect_live(still) as connection:
         bound_memory(connection, spill)
         in_order = _manifest_order(still)
         rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV, in_order)}
-        mean = {INDEX_NPZ: {"mean": _index_mean(connection)}}
-        for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ, INDEX_NPZ):
-            others = mean.get(name, {})
-            rows[name] = _write_vectors(connection, EXPORTED_TABLES[name], folder / name, in_order, **others)
+        write_vectors = partial(_write_vectors, connection, in_order, spill)
+        for name in (EMBEDDINGS_NPZ, NORMALIZED_NPZ):
+            rows[name] = write_vectors(EXPORTED_TABLES[name], folder / name)
+        mean = _index_mean(connection)
+        rows[INDEX_NPZ] = write_vectors(EXPORTED_TABLES[INDEX_NPZ], folder / INDEX_NPZ, mean=mean)
     shutil.rmtree(spill)
     return rows
 
@@ -174,23 +177,23 @@ def _write_csv(connection: "duckdb.DuckDBPyConnection", path: Path, in_order: pa
 
 def _write_vectors(
     connection: "duckdb.DuckDBPyConnection",
+    in_order: pa.Array,
+    scratch: Path,
     table: str,
     path: Path,
-    in_order: pa.Array,
     **others: npt.NDArray[np.generic],
 ) -> int:
-    # Put into order here: DuckDB 2.0.0 cannot sort or join 100,000 vectors within its half gigabyte.
+    # Put into order here: DuckDB 2.0.0 has not memory enough, where one query looks 100,000 vectors up, joins
+    # and sorts them.
     view = connection.view(table)
     exported = view.select("song_id").to_arrow_table()["song_id"]
     ids = in_order.filter(pc.is_in(in_order, value_set=exported)).to_pylist()
     row_of = {song_id: row for row, song_id in enumerate(ids)}
-    unzipped = path.with_suffix(".npy")
-    with write_matrix(unzipped, len(ids), EMBEDDING_DIM) as matrix:
+    with tempfile.TemporaryFile(dir=scratch) as file:
+        matrix = MatrixWriter(file, len(ids), EMBEDDING_DIM)
         for block in view.select("song_id", "embedding").to_arrow_reader(_ROWS_AT_ONCE):
             rows = np.array([row_of[song_id] for song_id in block["song_id"].to_pylist()], np.int64)
             vectors = block["embedding"].flatten().to_numpy(zero_copy_only=False)
             matrix.put(rows, vectors.reshape(-1, EMBEDDING_DIM))
         vectors_in_order = (block for _, block in matrix.blocks())
-        n_rows = write_npz(path, np.array(ids, np.str_), vectors_in_order, EMBEDDING_DIM, **others)
-    unzipped.unlink()
-    return n_rows
+        return write_npz(path, np.array(ids, np.str_), vectors_in_order, EMBEDDING_DIM, **others)

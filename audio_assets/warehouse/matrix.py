@@ -64,7 +64,7 @@ class MatrixWriter:
         Yields
         ------
         start : int
-            Row of the first of them. It and those before it may be put anew meanwhile.
+            Row of the first of them. All rows up to the last of them may be put anew meanwhile.
         vectors : ndarray of float32, shape (m, n_dims)
             Not to be written to.
         """

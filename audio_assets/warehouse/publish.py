@@ -13,8 +13,14 @@ from typing import TYPE_CHECKING
 from filelock import FileLock
 
 from audio_assets.features import FEATURES, Feature
-from audio_assets.warehouse.doors import bound_memory, connect_live, macros_sql, sql_literal
-from audio_assets.warehouse.files import disk_full, explained, sync, temporary_path
+from audio_assets.warehouse.doors import (
+    bound_memory,
+    connect_live,
+    full_disk_explained,
+    macros_sql,
+    sql_literal,
+)
+from audio_assets.warehouse.files import explained, sync, temporary_path
 from audio_assets.warehouse.generations import (
     KEPT_GENERATIONS,
     drop_old_generations,
@@ -111,10 +117,7 @@ def _spill_of(path: Path) -> Path:
 
 
 def _build(record: Record, path: Path) -> dict[str, int]:
-    import duckdb
-
-    connection = connect_live(record)
-    try:
+    with full_disk_explained(path.parent), connect_live(record) as connection:
         bound_memory(connection, _spill_of(path))
         # The storage version lets DuckDB command lines older than the library read the file.
         connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
@@ -127,12 +130,6 @@ def _build(record: Record, path: Path) -> dict[str, int]:
         connection.execute(macros_sql())
         connection.execute("USE memory")
         connection.execute("DETACH generation")
-    except duckdb.Error as error:
-        if "No space left" in str(error):
-            raise disk_full(path.parent) from None
-        raise
-    finally:
-        connection.close()
     return counts
 
 
