@@ -534,7 +534,7 @@ def test_vectors_that_do_not_fit_into_memory_are_exported_in_the_manifests_order
     record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Batches hold them in another. With a fifth of the memory, as 100,000 tracks take too long to make."""
-    monkeypatch.setattr("audio_assets.warehouse.doors._MEMORY", "96MB")
+    monkeypatch.setattr("audio_assets.warehouse.doors._MEMORY_BYTES", 96 * 10**6)
     n = 16_000
     fill(record, n)
     raw = record.read("clap_embeddings", BATCH)

@@ -6,6 +6,8 @@ What belongs here: building the file and refusing bad numbers. What does not: wh
 
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,19 +120,30 @@ def _spill_of(path: Path) -> Path:
 
 def _build(record: Record, path: Path) -> dict[str, int]:
     with full_disk_explained(path.parent), connect_live(record) as connection:
-        bound_memory(connection, _spill_of(path))
-        # The storage version lets DuckDB command lines older than the library read the file.
-        connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
+        bound_memory(connection, _spill_of(path), record.n_rows("track_manifest"))
         for view in _READ_ONCE:
             connection.execute(f"CREATE TABLE {view}_read AS FROM {view}")
             connection.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {view}_read")
-        counts = {name: _write_table(connection, name) for name in PUBLISHED}
-        _refuse_bad_numbers(connection)
-        connection.execute("USE generation")
-        connection.execute(macros_sql())
-        connection.execute("USE memory")
-        connection.execute("DETACH generation")
+        counts = {}
+        for name in PUBLISHED:
+            # Each anew, or the indexes of all primary keys would stay in memory.
+            with _attached(connection, path):
+                counts[name] = _write_table(connection, name)
+        with _attached(connection, path):
+            _refuse_bad_numbers(connection)
+            connection.execute("USE generation")
+            connection.execute(macros_sql())
+            connection.execute("USE memory")
     return counts
+
+
+@contextmanager
+def _attached(connection: "duckdb.DuckDBPyConnection", path: Path) -> Iterator[None]:
+    """Have the file that is built as the database ``generation`` within the block."""
+    # The storage version lets DuckDB command lines older than the library read the file.
+    connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
+    yield
+    connection.execute("DETACH generation")
 
 
 def _write_table(connection: "duckdb.DuckDBPyConnection", name: str) -> int:
