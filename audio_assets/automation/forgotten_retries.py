@@ -97,7 +97,7 @@ def _once_more(run: dg.DagsterRun) -> dg.RunRequest:
     return dg.RunRequest(
         run_key=f"again-{run.run_id}",
         partition_key=run.tags[_PARTITION_TAG],
-        asset_selection=sorted(run.asset_selection or ()),
+        asset_selection=sorted(run.asset_selection) if run.asset_selection else None,
         tags={name: value for name, value in run.tags.items() if name == AUTOMATION_TAG} | lineage,
     )
 
