@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -329,8 +330,8 @@ def test_vectors_of_two_models_are_never_mixed(
     assert weights == [(4, 1)]
 
 
-def off_the_mean(raw: RawCorpus) -> RawSurvey:
-    found = survey(raw)
+def off_the_mean(raw: RawCorpus, keep: Callable[..., None]) -> RawSurvey:
+    found = survey(raw, keep)
     return replace(found, mean=found.mean + 1e-4)
 
 
