@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 #: On backfills and runs that no person launched.
 AUTOMATION_TAG = "audio-assets/launched-by"
 
-_PARTITION_TAG = "dagster/partition"
+#: On runs, by Dagster: the batch.
+PARTITION_TAG = "dagster/partition"
 _UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -160,7 +161,7 @@ def daemon_runs(instance: dg.DagsterInstance, now_s: float) -> bool:
 
 def _run_targets(instance: dg.DagsterInstance, statuses: list[dg.DagsterRunStatus]) -> set[Target]:
     runs = instance.get_runs(dg.RunsFilter(statuses=statuses))
-    batches = {run.tags[_PARTITION_TAG] for run in runs if _PARTITION_TAG in run.tags}
+    batches = {run.tags[PARTITION_TAG] for run in runs if PARTITION_TAG in run.tags}
     return {(table, batch) for table in BATCHED for batch in batches}
 
 

@@ -11,7 +11,7 @@ import time
 
 import dagster as dg
 
-from audio_assets.automation.backfills import AUTOMATION_TAG, ended_by_failures
+from audio_assets.automation.backfills import AUTOMATION_TAG, PARTITION_TAG, ended_by_failures
 from audio_assets.automation.jobs import analyse_batch
 
 #: What Dagster does not want to retry it marks nowhere.
@@ -36,20 +36,21 @@ def forgotten_retries(interval_s: int) -> dg.SensorDefinition:
         # Seen for the first time, a run has most likely just failed.
         known = [run for run in waiting if run.run_id in seen]
         again = [run for run in known if _is_of_ended_backfill(context.instance, run)]
+        known = [run for run in known if run not in again]
         refused = [
             run.run_id
             for run in known
             if abs(now_s - seen[run.run_id]) > _REFUSED_AFTER_S or run.remote_job_origin is None
         ]
-        forgotten = [run.run_id for run in known if run.run_id not in refused and run not in again]
+        forgotten = [run.run_id for run in known if run.run_id not in refused]
         if forgotten:
             have_retried(context.instance, forgotten)
-        for run_id in {*refused, *(run.run_id for run in again)}:
+        for run_id in [*refused, *(run.run_id for run in again)]:
             _give_up(context.instance, run_id)
-        said = [f"Shown to Dagster again: {', '.join(forgotten)}."] * bool(forgotten)
-        said += [f"Not retried: {', '.join(refused)}."] * bool(refused)
         if again:
             return dg.SensorResult(run_requests=[_once_more(run) for run in again])
+        said = [f"Shown to Dagster again: {', '.join(forgotten)}."] * bool(forgotten)
+        said += [f"Not retried: {', '.join(refused)}."] * bool(refused)
         return dg.SkipReason(" ".join(said) or "No retry is forgotten.")
 
     return retries_forgotten
@@ -75,7 +76,6 @@ def have_retried(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
 _CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
 _WILL_RETRY_TAG = "dagster/will_retry"
 _BACKFILL_TAG = "dagster/backfill"
-_PARTITION_TAG = "dagster/partition"
 _PARENT_TAG, _ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
 
 
@@ -88,7 +88,7 @@ def _waiting(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
 
 def _is_of_ended_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     backfill_id = run.tags.get(_BACKFILL_TAG)
-    return _PARTITION_TAG in run.tags and backfill_id is not None and ended_by_failures(instance, backfill_id)
+    return PARTITION_TAG in run.tags and backfill_id is not None and ended_by_failures(instance, backfill_id)
 
 
 def _once_more(run: dg.DagsterRun) -> dg.RunRequest:
@@ -96,7 +96,7 @@ def _once_more(run: dg.DagsterRun) -> dg.RunRequest:
     lineage = {_PARENT_TAG: run.run_id, _ROOT_TAG: run.root_run_id or run.run_id}
     return dg.RunRequest(
         run_key=f"again-{run.run_id}",
-        partition_key=run.tags[_PARTITION_TAG],
+        partition_key=run.tags[PARTITION_TAG],
         asset_selection=sorted(run.asset_selection) if run.asset_selection else None,
         tags={name: value for name, value in run.tags.items() if name == AUTOMATION_TAG} | lineage,
     )
