@@ -124,12 +124,12 @@ class Site:
         )
         assert result.success
 
-    def finish_backfills(self) -> None:
+    def finish_backfills(self, status: str = "COMPLETED_FAILED") -> None:
         """End all backfills without having done anything, as if each of their runs had failed."""
         from dagster._core.execution.backfill import BulkActionStatus
 
         for backfill in self.instance.get_backfills():
-            self.instance.update_backfill(backfill.with_status(BulkActionStatus.COMPLETED_FAILED))
+            self.instance.update_backfill(backfill.with_status(BulkActionStatus(status)))
 
 
 @pytest.fixture
@@ -395,9 +395,10 @@ def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
     assert said_to_wait() == ("No retry is forgotten.", set())
 
 
+@pytest.mark.parametrize("status", ["COMPLETED_FAILED", "FAILED"])
 @pytest.mark.parametrize("assets", [frozenset([dg.AssetKey("audio_features")]), None])
 def test_a_retry_that_dagster_refuses_as_it_has_ended_the_backfill_is_made(
-    site: Site, assets: frozenset[dg.AssetKey] | None
+    site: Site, assets: frozenset[dg.AssetKey] | None, status: str
 ) -> None:
     """Of some of the assets, or of all that the job has."""
     note(site.workplace.library / "a.wav", 0)
@@ -411,7 +412,7 @@ def test_a_retry_that_dagster_refuses_as_it_has_ended_the_backfill_is_made(
     site.instance.report_run_failed(run)
     site.tick("retries_forgotten")
     assert run.run_id in str(site.tick("retries_forgotten").skip_message), "while the backfill goes on"
-    site.finish_backfills()
+    site.finish_backfills(status)
     (request,) = site.tick("retries_forgotten").run_requests
     assert request.partition_key == "batch-000001"
     assert request.asset_selection == (assets and list(assets))

@@ -202,11 +202,12 @@ def _add_backfill(
 
 
 def ended_by_failures(instance: dg.DagsterInstance, backfill_id: str) -> bool:
-    """Whether a backfill has come to its end, and runs of it had failed."""
+    """Whether a backfill is over and runs of it had failed, or Dagster itself, as when the disk is full."""
     from dagster._core.execution.backfill import BulkActionStatus
 
     backfill = instance.get_backfill(backfill_id)
-    return backfill is not None and backfill.status is BulkActionStatus.COMPLETED_FAILED
+    failures = (BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILED)
+    return backfill is not None and backfill.status in failures
 
 
 def _unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":

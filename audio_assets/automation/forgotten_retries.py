@@ -2,8 +2,9 @@
 
 Dagster's daemon learns of a failure by its event, and looks at the run once (1.13.27). An event is stored
 before the run's status, so a look in between finds a run that has not failed, and there is no second one. The
-run stays "to be retried", its backfill never ends, and nothing is rebuilt meanwhile. Or in between it is the
-backfill that is looked at, and ended as failed, and then Dagster refuses the retry; it is made from here.
+run stays "to be retried", its backfill never ends, and nothing is rebuilt meanwhile. Or the backfill was ended
+as failed by then, by a look in between or since Dagster could not go on with it, as on a full disk, and then it
+refuses the retry; it is made from here.
 """
 
 import json
