@@ -1,8 +1,11 @@
-"""Dagster's daemon, which lives through a clock that is set back.
+"""Dagster's daemon, which lives through a clock that is set back, and keeps its code server.
 
 Dagster counts its pauses by the wall clock, and keeps the times of the last ticks. Set back by a day, nothing
 would be looked at for a day, neither by the daemon that runs nor by one that is started anew. So this one
 starts itself anew when that happens, and forgets what has not happened yet.
+
+Dagster starts the process that evaluates sensors anew every minute (1.13.27), a tenth of a core for as long as
+a daemon lives. This one lets it be while it answers.
 
 What belongs here: the process that ``audio-assets ui --part daemon`` becomes. What does not: what the daemon
 does, which is Dagster's and, by way of sensors and schedules, ``automation``'s.
@@ -28,6 +31,7 @@ def main() -> None:
 
     with dg.DagsterInstance.get() as instance:
         forget_the_future(instance, time.time())
+    keep_code_server()
     watch = ClockWatch()
     watch.start()
     run_command.main(sys.argv[2:], standalone_mode=False)
@@ -53,6 +57,32 @@ class ClockWatch(threading.Thread):
             before_s, ahead_s = ahead_s, time.time() - time.monotonic()
             self.set_back = ahead_s < before_s - _TOLERANCE_S
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def keep_code_server() -> None:
+    """Have the daemon of this process start no code server anew while the one that is there answers."""
+    from dagster._daemon.controller import DagsterDaemonController
+
+    refresh = DagsterDaemonController.check_workspace_freshness
+
+    def refresh_unless_it_answers(controller: Any, last_refresh_s: float) -> float:
+        if _code_answers(controller._workspace_process_context):
+            return time.time()
+        return refresh(controller, last_refresh_s)
+
+    DagsterDaemonController.check_workspace_freshness = refresh_unless_it_answers  # type: ignore[assignment, method-assign]
+
+
+def _code_answers(context: Any) -> bool:
+    from dagster._core.errors import DagsterUserCodeUnreachableError
+
+    workspace = context.create_request_context()
+    try:
+        for location in workspace.code_locations:
+            location.client.ping("")
+    except DagsterUserCodeUnreachableError:
+        return False
+    return not workspace.code_location_errors()
 
 
 def forget_the_future(instance: dg.DagsterInstance, now_s: float) -> None:

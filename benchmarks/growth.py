@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from audio_assets.corpus import index_corpus, normalise_corpus
 from audio_assets.embeddings import EmbeddingSettings, Windowing
@@ -33,6 +32,7 @@ from audio_assets.warehouse import (
     publish,
     sweep,
 )
+from audio_assets.warehouse.record import write_parquet
 
 DOCS = Path(__file__).parents[1] / "docs" / "storage.md"
 MARK = "<!-- written by benchmarks/growth.py -->"
@@ -89,7 +89,7 @@ def write(record: Record, name: str, tracks: list[Entry], columns: list[dict[str
     assert tracks[0].batch is not None
     path = record.path(name, tracks[0].batch)
     path.parent.mkdir(parents=True)
-    pq.write_table(pa.Table.from_pylist(rows, schema=arrow_schema(name)), path, compression="zstd")
+    write_parquet(pa.Table.from_pylist(rows, schema=arrow_schema(name)), path)
 
 
 def live_query(record: Record, query: str) -> None:

@@ -20,13 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from retrieval_cost.vectors import raw_blocks
 
 from audio_assets.corpus import index_corpus, normalise_corpus
 from audio_assets.embeddings import EmbeddingSettings, Windowing
 from audio_assets.features import EXTRACTOR_VERSION, FEATURES
 from audio_assets.warehouse import Record, arrow_schema, export_notebook_files, publish
+from audio_assets.warehouse.record import write_parquet
 from audio_assets.warehouse.sweep import size_of
 
 SETTINGS = EmbeddingSettings("model", "revision", "weights", "config", Windowing(6), "float32")
@@ -92,7 +92,7 @@ def write(record: Record, name: str, batch: str, columns: dict[str, object]) -> 
     ]
     path = record.path(name, batch)
     path.parent.mkdir(parents=True)
-    pq.write_table(pa.table(whole, schema=schema), path, compression="zstd")
+    write_parquet(pa.table(whole, schema=schema), path)
 
 
 def write_manifest(record: Record, ids: pa.Array, hashes: pa.Array, n_in_batch: int) -> None:

@@ -387,12 +387,27 @@ def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
     for failed in (run, terminals):
         site.instance.report_run_failed(failed)
     assert said_to_wait() == ("No retry is forgotten.", {run.run_id, terminals.run_id})
-    both = f"Shown to Dagster again: {run.run_id}. Not retried: {terminals.run_id}."
+    both = f"Shown to Dagster again: {run.run_id}. Not waited for any more: {terminals.run_id}."
     assert said_to_wait() == (both, {run.run_id})
     now_s = time.time()
     monkeypatch.setattr(time, "time", lambda: now_s + 700)
-    assert said_to_wait() == (f"Not retried: {run.run_id}.", set())
+    assert said_to_wait() == (f"Not waited for any more: {run.run_id}.", set())
     assert said_to_wait() == ("No retry is forgotten.", set())
+
+
+def killed_run_of_a_backfill(site: Site, **of_run: object) -> dg.DagsterRun:
+    """Add a run of the batch of a fresh library that failed, is to be retried, and was seen so by a tick."""
+    note(site.workplace.library / "a.wav", 0)
+    site.refresh()
+    site.tick("batches_to_analyse")
+    (backfill,) = site.instance.get_backfills()
+    tags = {"dagster/backfill": backfill.backfill_id, "dagster/partition": "batch-000001", "mine": "kept"}
+    daemons = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "it"), "job")
+    options = {"job_name": "analyse_batch", "tags": tags, "remote_job_origin": daemons, **of_run}
+    run = create_run_for_test(site.instance, **options)
+    site.instance.report_run_failed(run)
+    assert not site.tick("retries_forgotten").run_requests, "it has just failed"
+    return run
 
 
 @pytest.mark.parametrize("status", ["COMPLETED_FAILED", "FAILED"])
@@ -400,23 +415,38 @@ def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
 def test_a_retry_that_dagster_refuses_as_it_has_ended_the_backfill_is_made(
     site: Site, assets: frozenset[dg.AssetKey] | None, status: str
 ) -> None:
-    """Of some of the assets, or of all that the job has."""
-    note(site.workplace.library / "a.wav", 0)
-    site.refresh()
-    site.tick("batches_to_analyse")
-    (backfill,) = site.instance.get_backfills()
-    tags = {"dagster/backfill": backfill.backfill_id, "dagster/partition": "batch-000001"}
-    daemons = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "it"), "job")
-    of_backfill = {"job_name": "analyse_batch", "tags": tags, "asset_selection": assets}
-    run = create_run_for_test(site.instance, remote_job_origin=daemons, **of_backfill)
-    site.instance.report_run_failed(run)
-    site.tick("retries_forgotten")
+    """Of some of the assets, or of all that the job has; asked for until it is there."""
+    config = {"ops": {"audio_features": {"config": {"anew": ["an id"]}}}}
+    run = killed_run_of_a_backfill(site, asset_selection=assets, run_config=config)
     assert run.run_id in str(site.tick("retries_forgotten").skip_message), "while the backfill goes on"
     site.finish_backfills(status)
-    (request,) = site.tick("retries_forgotten").run_requests
-    assert request.partition_key == "batch-000001"
-    assert request.asset_selection == (assets and list(assets))
-    assert request.tags["dagster/parent_run_id"] == run.run_id
+    for _ in range(2):
+        (request,) = site.tick("retries_forgotten").run_requests
+        assert request.partition_key == "batch-000001"
+        assert request.asset_selection == (assets and list(assets))
+        assert request.run_config == config
+        assert request.tags["dagster/parent_run_id"] == run.run_id
+        assert request.tags["mine"] == "kept"
+        assert request.tags["audio-assets/launched-by"] == "retries_forgotten"
+    again = {"job_name": "analyse_batch", "status": dg.DagsterRunStatus.SUCCESS, "tags": request.tags}
+    create_run_for_test(site.instance, **again)
+    assert run.run_id in str(site.tick("retries_forgotten").skip_message)
+    assert site.tick("retries_forgotten").skip_message == "No retry is forgotten."
+
+
+def test_a_retry_is_not_made_of_a_batch_that_somebody_is_at(site: Site) -> None:
+    run = killed_run_of_a_backfill(site)
+    site.finish_backfills()
+    tags = {"dagster/partition": "batch-000001"}
+    create_run_for_test(site.instance, job_name="analyse_batch", tags=tags, status=dg.DagsterRunStatus.QUEUED)
+    tick = site.tick("retries_forgotten")
+    assert not tick.run_requests
+    assert f"Not waited for any more: {run.run_id}" in str(tick.skip_message)
+
+
+def test_a_retry_is_not_made_of_a_backfill_that_somebody_has_cancelled(site: Site) -> None:
+    killed_run_of_a_backfill(site)
+    site.finish_backfills("CANCELED")
     assert not site.tick("retries_forgotten").run_requests
 
 

@@ -94,7 +94,7 @@ def export_notebook_files(record: Record, data_dir: Path) -> dict[str, int]:
 def _write_files(record: Record, folder: Path) -> dict[str, int]:
     spill = folder / "spill"
     spill.mkdir(parents=True)
-    with record.snapshot() as still, full_disk_explained(folder), connect_live(still) as connection:
+    with record.snapshot() as still, full_disk_explained(folder.parent), connect_live(still) as connection:
         bound_memory(connection, spill)
         in_order = _manifest_order(still)
         rows = {FEATURES_CSV: _write_csv(connection, folder / FEATURES_CSV, in_order)}
@@ -183,8 +183,8 @@ def _write_vectors(
     path: Path,
     **others: npt.NDArray[np.generic],
 ) -> int:
-    # Put into order here: DuckDB 2.0.0 has not memory enough, where one query looks 100,000 vectors up, joins
-    # and sorts them.
+    # Put into order here: a query that looked up, joined and sorted 100,000 vectors had not memory enough
+    # (DuckDB 2.0.0).
     view = connection.view(table)
     exported = view.select("song_id").to_arrow_table()["song_id"]
     ids = in_order.filter(pc.is_in(in_order, value_set=exported)).to_pylist()

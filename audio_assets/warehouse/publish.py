@@ -126,7 +126,7 @@ def _build(record: Record, path: Path) -> dict[str, int]:
             connection.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {view}_read")
         counts = {}
         for name in PUBLISHED:
-            # Each anew, or the indexes of all primary keys would stay in memory.
+            # Attached for each, or the indexes of all primary keys would stay in memory.
             with _attached(connection, path):
                 counts[name] = _write_table(connection, name)
         with _attached(connection, path):
@@ -142,7 +142,8 @@ def _attached(connection: "duckdb.DuckDBPyConnection", path: Path) -> Iterator[N
     """Have the file that is built as the database ``generation`` within the block."""
     # The storage version lets DuckDB command lines older than the library read the file.
     connection.execute(f"ATTACH {sql_literal(str(path))} AS generation (STORAGE_VERSION 'v1.0.0')")
-    yield
+    yield  # not in a try: after an error the file is thrown away
+    connection.execute("CHECKPOINT generation")  # which says so where it cannot; detaching does not
     connection.execute("DETACH generation")
 
 

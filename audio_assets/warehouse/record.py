@@ -210,8 +210,7 @@ class Record:
         _require_schema(name, table.schema)
         path = self.path(name, batch, version=version)
         with self._writing(path, onto) as temporary:
-            kept = table.replace_schema_metadata(metadata)
-            pq.write_table(kept, temporary, compression="zstd", row_group_size=_GROUP_ROWS)
+            write_parquet(table.replace_schema_metadata(metadata), temporary)
         return path
 
     def write_blocks(
@@ -382,6 +381,23 @@ class Record:
             with suppress(FileNotFoundError):
                 hard_link(self.root / name, folder / name)
         return fingerprint(self.root) == before == fingerprint(folder)
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a file of the record.
+
+    Numbers hardly repeat: with dictionaries of them, batches of vectors were 1.7 times as large.
+    """
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    vectors = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+    pq.write_table(
+        table,
+        path,
+        compression="zstd",
+        row_group_size=_GROUP_ROWS,
+        use_dictionary=texts,
+        column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in vectors},
+    )
 
 
 def _together(paths: Sequence[Path], name: str, columns: Sequence[str]) -> pa.Table:
