@@ -4,8 +4,8 @@ Dagster counts its pauses by the wall clock, and keeps the times of the last tic
 would be looked at for a day, neither by the daemon that runs nor by one that is started anew. So this one
 starts itself anew when that happens, and forgets what has not happened yet.
 
-Dagster starts the process that evaluates sensors anew every minute (1.13.27), a tenth of a core for as long as
-a daemon lives. This one lets it be while it answers.
+Dagster starts the process that evaluates sensors anew every minute (1.13.27), which takes a tenth of a core
+for as long as a daemon lives. This one lets it be while it answers.
 
 What belongs here: the process that ``audio-assets ui --part daemon`` becomes. What does not: what the daemon
 does, which is Dagster's and, by way of sensors and schedules, ``automation``'s.

@@ -438,7 +438,9 @@ def test_a_retry_is_not_made_of_a_batch_that_somebody_is_at(site: Site) -> None:
     run = killed_run_of_a_backfill(site)
     site.finish_backfills()
     tags = {"dagster/partition": "batch-000001"}
-    create_run_for_test(site.instance, job_name="analyse_batch", tags=tags, status=dg.DagsterRunStatus.QUEUED)
+    create_run_for_test(
+        site.instance, job_name="analyse_batch", tags=tags, status=dg.DagsterRunStatus.STARTED
+    )
     tick = site.tick("retries_forgotten")
     assert not tick.run_requests
     assert f"Not waited for any more: {run.run_id}" in str(tick.skip_message)
