@@ -107,6 +107,14 @@ class Site:
         """Find the daemon and all that descends from it; their environment names the data folder."""
         return processes_over(self.data)
 
+    def code_server(self) -> int:
+        """Process that evaluates sensors for the daemon that was started last, and starts the runs."""
+        lists = Path(f"/proc/{self.daemon.pid}/task").glob("*/children")
+        children = [pid for children in lists for pid in children.read_text().split()]
+        servers = [pid for pid in children if b"grpc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        assert len(servers) == 1, servers
+        return int(servers[0])
+
     def stop(self) -> None:
         for gate in self.gates.iterdir():
             gate.unlink()

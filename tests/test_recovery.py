@@ -15,6 +15,7 @@ What is shown elsewhere:
 """
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -126,6 +127,17 @@ def test_after_all_processes_were_killed_at_once_the_next_daemon_goes_on(site: S
     assert statuses(site.runs(since=before)) == [FAILURE, SUCCESS]
     assert kept(site, finished)
     site.assert_whole()
+
+
+def test_the_process_that_evaluates_the_sensors_stays_and_is_replaced_once_it_is_killed(site: Site) -> None:
+    server = site.code_server()
+    time.sleep(20)  # four times as long as it takes the daemon to look at it
+    assert site.code_server() == server, "starting one takes seconds of a core"
+    site.kill(server)
+    paths = site.drop("after", "it")
+    site.wait(lambda: site.analysed(paths), "the batch")
+    assert site.code_server() != server
+    assert site.daemon.poll() is None
 
 
 # --- two at once, and tracks that take down who reads them ------------------------------------------

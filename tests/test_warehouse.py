@@ -59,6 +59,18 @@ def test_rows_of_another_schema_are_refused(record: Record) -> None:
     assert record.read("retrieval_index") is None
 
 
+def test_a_batch_takes_less_room_than_its_vectors(record: Record) -> None:
+    vectors = np.random.default_rng(0).standard_normal((256, 512)).astype(np.float32)
+    table = outcome_rows("clap_embeddings", [f"track {number}" for number in range(len(vectors))])
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 512)
+    place = table.schema.get_field_index("embedding")
+    path = record.write(
+        "clap_embeddings", table.set_column(place, table.schema.field(place), column), batch="b-1"
+    )
+    assert path.stat().st_size < vectors.nbytes
+    assert record.read("clap_embeddings", "b-1")["embedding"].combine_chunks().equals(column)
+
+
 @pytest.mark.parametrize("key", ["", "a...b", "a,b", "a/b", "../x", "A", "batch_1", "batch-", "b\n"])
 def test_a_partition_key_that_is_no_folder_name_is_refused(record: Record, key: str) -> None:
     with pytest.raises(RecordError, match="partition key"):

@@ -14,6 +14,7 @@ from audio_assets.daemon import main
 
 sensor.MIN_INTERVAL_LOOP_TIME = 2
 controller.DEFAULT_DAEMON_INTERVAL_SECONDS = 2
+controller.RELOAD_WORKSPACE_INTERVAL = 5
 
 FORGET = Path(os.environ["RECOVERY_GATES"]) / "forget"
 retry_all = event_log_consumer.consume_new_runs_for_automatic_reexecution
