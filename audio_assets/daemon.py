@@ -4,8 +4,8 @@ Dagster counts its pauses by the wall clock, and keeps the times of the last tic
 would be looked at for a day, neither by the daemon that runs nor by one that is started anew. So this one
 starts itself anew when that happens, and forgets what has not happened yet.
 
-Dagster starts the process that evaluates sensors anew every minute (1.13.27), which takes a tenth of a core
-for as long as a daemon lives. This one lets it be while it answers.
+Dagster starts the process that evaluates sensors, its code server, anew every minute (1.13.27), which takes a
+tenth of a core for as long as a daemon lives. This one lets it be for an hour, while it answers.
 
 What belongs here: the process that ``audio-assets ui --part daemon`` becomes. What does not: what the daemon
 does, which is Dagster's and, by way of sensors and schedules, ``automation``'s.
@@ -23,6 +23,8 @@ import dagster as dg
 _LOOK_EVERY_S = 1.0
 #: Less only makes a pause so much longer.
 _TOLERANCE_S = 20.0
+#: New code is loaded then at the latest.
+_CODE_SERVER_LIVES_S = 3600.0
 
 
 def main() -> None:
@@ -60,29 +62,40 @@ class ClockWatch(threading.Thread):
 
 
 def keep_code_server() -> None:
-    """Have the daemon of this process start no code server anew while the one that is there answers."""
-    from dagster._daemon.controller import DagsterDaemonController
+    """Have the daemon of this process start no code server anew while the one that is there is fit."""
+    from dagster._daemon import controller as dagsters
 
-    refresh = DagsterDaemonController.check_workspace_freshness
+    refresh = dagsters.DagsterDaemonController.check_workspace_freshness
+    started_s = time.monotonic()
 
-    def refresh_unless_it_answers(controller: Any, last_refresh_s: float) -> float:
-        if _code_answers(controller._workspace_process_context):
+    def refresh_where_needed(controller: Any, last_good_s: float) -> float:
+        nonlocal started_s
+        workspace = controller._workspace_process_context.create_request_context()
+        answers = _answers(workspace)
+        is_young = time.monotonic() - started_s < _CODE_SERVER_LIVES_S
+        # One that was not asked for so long, as while this machine slept, takes no runs any more.
+        is_watched = time.time() - last_good_s < dagsters.DAEMON_GRPC_SERVER_HEARTBEAT_TTL
+        if answers and is_young and is_watched and not workspace.code_location_errors():
             return time.time()
-        return refresh(controller, last_refresh_s)
+        if not answers:  # at once, as Dagster refreshes what is old
+            last_good_s = min(last_good_s, time.time() - dagsters.RELOAD_WORKSPACE_INTERVAL - 1)
+        refreshed_s = refresh(controller, last_good_s)
+        if refreshed_s > last_good_s:
+            started_s = time.monotonic()
+        return refreshed_s
 
-    DagsterDaemonController.check_workspace_freshness = refresh_unless_it_answers  # type: ignore[assignment, method-assign]
+    dagsters.DagsterDaemonController.check_workspace_freshness = refresh_where_needed  # type: ignore[assignment, method-assign]
 
 
-def _code_answers(context: Any) -> bool:
+def _answers(workspace: Any) -> bool:
     from dagster._core.errors import DagsterUserCodeUnreachableError
 
-    workspace = context.create_request_context()
     try:
         for location in workspace.code_locations:
             location.client.ping("")
     except DagsterUserCodeUnreachableError:
         return False
-    return not workspace.code_location_errors()
+    return True
 
 
 def forget_the_future(instance: dg.DagsterInstance, now_s: float) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import dagster as dg
@@ -107,13 +107,14 @@ class Site:
         """Find the daemon and all that descends from it; their environment names the data folder."""
         return processes_over(self.data)
 
-    def code_server(self) -> int:
-        """Process that evaluates sensors for the daemon that was started last, and starts the runs."""
-        lists = Path(f"/proc/{self.daemon.pid}/task").glob("*/children")
-        children = [pid for children in lists for pid in children.read_text().split()]
-        servers = [pid for pid in children if b"grpc" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-        assert len(servers) == 1, servers
-        return int(servers[0])
+    def code_servers(self) -> list[int]:
+        """Processes that evaluate sensors for the daemon and start its runs; more than one at a change."""
+        found = []
+        for pid in self.processes():
+            with suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                if b"grpc" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    found.append(pid)
+        return found
 
     def stop(self) -> None:
         for gate in self.gates.iterdir():

@@ -371,9 +371,7 @@ def test_a_run_that_its_daemon_never_launched_does_not_hold_up_all_others(
     assert not site.instance.get_run_by_id(mine.run_id).is_finished
 
 
-def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
-    site: Site, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(site: Site) -> None:
     """One that it may still make; and one of a run in a terminal, which no daemon can make again."""
     daemons = RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("here"), "it"), "job")
     run = create_run_for_test(site.instance, job_name="analyse_batch", remote_job_origin=daemons)
@@ -389,8 +387,8 @@ def test_a_retry_that_dagster_refuses_is_not_waited_for_for_ever(
     assert said_to_wait() == ("No retry is forgotten.", {run.run_id, terminals.run_id})
     both = f"Shown to Dagster again: {run.run_id}. Not waited for any more: {terminals.run_id}."
     assert said_to_wait() == (both, {run.run_id})
-    now_s = time.time()
-    monkeypatch.setattr(time, "time", lambda: now_s + 700)
+    for _ in range(28):
+        assert said_to_wait() == (f"Shown to Dagster again: {run.run_id}.", {run.run_id})
     assert said_to_wait() == (f"Not waited for any more: {run.run_id}.", set())
     assert said_to_wait() == ("No retry is forgotten.", set())
 
@@ -434,22 +432,31 @@ def test_a_retry_that_dagster_refuses_as_it_has_ended_the_backfill_is_made(
     assert site.tick("retries_forgotten").skip_message == "No retry is forgotten."
 
 
-def test_a_retry_is_not_made_of_a_batch_that_somebody_is_at(site: Site) -> None:
+def test_a_retry_is_not_made_while_somebody_is_at_the_batch(site: Site) -> None:
     run = killed_run_of_a_backfill(site)
     site.finish_backfills()
     tags = {"dagster/partition": "batch-000001"}
-    create_run_for_test(
-        site.instance, job_name="analyse_batch", tags=tags, status=dg.DagsterRunStatus.STARTED
-    )
-    tick = site.tick("retries_forgotten")
-    assert not tick.run_requests
-    assert f"Not waited for any more: {run.run_id}" in str(tick.skip_message)
+    other = create_run_for_test(site.instance, tags=tags, status=dg.DagsterRunStatus.STARTED)
+    assert not site.tick("retries_forgotten").run_requests
+    site.instance.report_run_failed(other)
+    (request,) = site.tick("retries_forgotten").run_requests
+    assert request.tags["dagster/parent_run_id"] == run.run_id
+
+
+def test_a_retry_that_cannot_be_made_is_given_up(site: Site) -> None:
+    run = killed_run_of_a_backfill(site)
+    site.finish_backfills()
+    ticks = [site.tick("retries_forgotten") for _ in range(30)]
+    assert [len(tick.run_requests) for tick in ticks] == [1] * 29 + [0]
+    assert f"Not waited for any more: {run.run_id}" in str(ticks[-1].skip_message)
 
 
 def test_a_retry_is_not_made_of_a_backfill_that_somebody_has_cancelled(site: Site) -> None:
-    killed_run_of_a_backfill(site)
+    run = killed_run_of_a_backfill(site)
     site.finish_backfills("CANCELED")
-    assert not site.tick("retries_forgotten").run_requests
+    tick = site.tick("retries_forgotten")
+    assert not tick.run_requests
+    assert f"Not waited for any more: {run.run_id}" in str(tick.skip_message)
 
 
 def test_a_run_in_a_worker_is_left_to_its_launcher_whoever_executed_it_before(

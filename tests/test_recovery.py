@@ -14,7 +14,9 @@ What is shown elsewhere:
 - a disk that fills up and a clock that jumps, under a daemon: ``test_recovery_machine``.
 """
 
+import os
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -130,14 +132,30 @@ def test_after_all_processes_were_killed_at_once_the_next_daemon_goes_on(site: S
 
 
 def test_the_process_that_evaluates_the_sensors_stays_and_is_replaced_once_it_is_killed(site: Site) -> None:
-    server = site.code_server()
+    site.wait(lambda: len(site.code_servers()) == 1, "the end of those of killed daemons")
+    (server,) = site.code_servers()
     time.sleep(20)  # four times as long as it takes the daemon to look at it
-    assert site.code_server() == server, "starting one takes seconds of a core"
+    assert site.code_servers() == [server], "starting one takes seconds of a core"
     site.kill(server)
     paths = site.drop("after", "it")
     site.wait(lambda: site.analysed(paths), "the batch")
-    assert site.code_server() != server
+    assert server not in site.code_servers()
     assert site.daemon.poll() is None
+
+
+def test_a_daemon_that_was_frozen_gets_a_code_server_that_takes_runs(site: Site) -> None:
+    """While it runs a batch, the former one answers, but has been told to end by the daemon's silence."""
+    paths, _, finished = caught_in_mid_batch(site)
+    former = site.code_servers()
+    os.kill(site.daemon.pid, signal.SIGSTOP)
+    time.sleep(25)
+    os.kill(site.daemon.pid, signal.SIGCONT)
+    site.wait(lambda: set(site.code_servers()) - set(former), "another one")
+    site.open("batch")
+    site.wait(lambda: site.analysed(paths), "the batch")
+    assert kept(site, finished)
+    more = site.drop("more")
+    site.wait(lambda: site.analysed(more), "a batch after it")
 
 
 # --- two at once, and tracks that take down who reads them ------------------------------------------

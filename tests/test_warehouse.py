@@ -67,7 +67,7 @@ def test_a_batch_takes_less_room_than_its_vectors(record: Record) -> None:
     path = record.write(
         "clap_embeddings", table.set_column(place, table.schema.field(place), column), batch="b-1"
     )
-    assert path.stat().st_size < vectors.nbytes
+    assert path.stat().st_size < 0.9 * vectors.nbytes
     assert record.read("clap_embeddings", "b-1")["embedding"].combine_chunks().equals(column)
 
 

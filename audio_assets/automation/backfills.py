@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -201,13 +202,26 @@ def _add_backfill(
     )
 
 
-def ended_by_failures(instance: dg.DagsterInstance, backfill_id: str) -> bool:
-    """Whether a backfill is over and runs of it had failed, or Dagster itself, as when the disk is full."""
-    from dagster._core.execution.backfill import BulkActionStatus
+class Ending(Enum):
+    """How a backfill has come to its end: by itself, or otherwise, as when somebody cancels it.
+
+    By itself means that runs of it had failed, or Dagster itself had, as when the disk is full.
+    """
+
+    FAILED = auto()
+    OTHERWISE = auto()
+
+
+def ending(instance: dg.DagsterInstance, backfill_id: str) -> Ending | None:
+    """How a backfill has ended, also when it is not there any more; None while it goes on."""
+    from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus
 
     backfill = instance.get_backfill(backfill_id)
-    failures = (BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILED)
-    return backfill is not None and backfill.status in failures
+    if backfill is None:
+        return Ending.OTHERWISE
+    if backfill.status in (BulkActionStatus.COMPLETED_FAILED, BulkActionStatus.FAILED):
+        return Ending.FAILED
+    return Ending.OTHERWISE if backfill.status in BULK_ACTION_TERMINAL_STATUSES else None
 
 
 def _unfinished_backfills(instance: dg.DagsterInstance) -> "Sequence[PartitionBackfill]":

@@ -10,20 +10,20 @@ on a full disk. Of such a backfill Dagster retries nothing, so the run is made f
 """
 
 import json
-import time
 
 import dagster as dg
 
 from audio_assets.automation.backfills import (
     AUTOMATION_TAG,
     PARTITION_TAG,
-    ended_by_failures,
+    Ending,
+    ending,
     unfinished_targets,
 )
 from audio_assets.automation.jobs import analyse_batch
 
 #: What Dagster does not want to retry it marks nowhere.
-_GIVEN_UP_AFTER_S = 600.0
+_MOST_TICKS = 30
 _RECENT_FAILURES = 500
 
 
@@ -39,20 +39,22 @@ def forgotten_retries(interval_s: int) -> dg.SensorDefinition:
     )
     def retries_forgotten(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         instance = context.instance
-        seen: dict[str, float] = json.loads(context.cursor) if context.cursor else {}
-        now_s = time.time()
+        known: dict[str, int] = json.loads(context.cursor) if context.cursor else {}
         waiting = _waiting(instance)
-        context.update_cursor(json.dumps({run.run_id: seen.get(run.run_id, now_s) for run in waiting}))
-        forgotten, given_up, requests = [], [], []
-        for run in waiting:
-            if run.run_id not in seen:  # most likely it has just failed
-                continue
-            is_old = abs(now_s - seen[run.run_id]) > _GIVEN_UP_AFTER_S
-            is_left_over = _is_of_ended_backfill(instance, run)
-            if is_old or run.remote_job_origin is None or (is_left_over and _is_taken_up(instance, run)):
+        # Ticks and not seconds: while this machine sleeps, or the disk is full, nobody retries anything.
+        ticks = {run.run_id: known.get(run.run_id, 0) + 1 for run in waiting}
+        context.update_cursor(json.dumps(ticks))
+        seen = [run for run in waiting if run.run_id in known]  # the others have most likely just failed
+        backfills = {run.tags[_BACKFILL_TAG] for run in seen if _BACKFILL_TAG in run.tags}
+        endings = {backfill_id: ending(instance, backfill_id) for backfill_id in backfills}
+        left_over, given_up, forgotten = [], [], []
+        for run in seen:
+            how = endings.get(run.tags.get(_BACKFILL_TAG, ""))
+            is_hopeless = ticks[run.run_id] > _MOST_TICKS or run.remote_job_origin is None
+            if is_hopeless or how is Ending.OTHERWISE or (how and _is_made(instance, run)):
                 given_up.append(run.run_id)
-            elif is_left_over:
-                requests.append(_once_more(run, context.sensor_name))
+            elif how is Ending.FAILED and PARTITION_TAG in run.tags:
+                left_over.append(run)
             else:
                 forgotten.append(run.run_id)
         if forgotten:
@@ -61,8 +63,11 @@ def forgotten_retries(interval_s: int) -> dg.SensorDefinition:
             _wait_no_more(instance, run_id)
         said = [f"Shown to Dagster again: {', '.join(forgotten)}."] * bool(forgotten)
         said += [f"Not waited for any more: {', '.join(given_up)}."] * bool(given_up)
-        if requests:  # again at each tick until the runs are there, as what is asked for may not come to be
-            return dg.SensorResult(requests)
+        # Somebody who begins with a batch from now on may compute its tracks twice, which loses none.
+        busy = {batch for _, batch in unfinished_targets(instance)} if left_over else set()
+        free = [run for run in left_over if run.tags[PARTITION_TAG] not in busy]
+        if free:  # again at each tick until the runs are there, as what is asked for may not come to be
+            return dg.SensorResult([_once_more(run, context.sensor_name) for run in free])
         return dg.SkipReason(" ".join(said) or "No retry is forgotten.")
 
     return retries_forgotten
@@ -82,7 +87,7 @@ def have_retried(instance: dg.DagsterInstance, run_ids: list[str]) -> None:
         cursors.set_cursor_values({_CURSOR: str(min(places) - 1)})
 
 
-# Where the daemon keeps how far it has read, and the mark by which a backfill waits for a retry. Neither is
+# Where the daemon keeps how far it has read, and the marks by which it and a backfill know a retry. None is
 # public.
 
 _CURSOR = f"EVENT_LOG_CONSUMER_CURSOR-{dg.DagsterEventType.RUN_FAILURE.value}"
@@ -90,6 +95,7 @@ _WILL_RETRY_TAG = "dagster/will_retry"
 _BACKFILL_TAG = "dagster/backfill"
 _PARENT_TAG, _ROOT_TAG = "dagster/parent_run_id", "dagster/root_run_id"
 _MOST_RETRIES_TAG = "dagster/max_retries"
+_TAGS_OF_PEOPLE = ("dagster/priority", "dagster/max_runtime")
 
 
 def _waiting(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -99,23 +105,18 @@ def _waiting(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
     return [run for run in failed if run.is_complete_and_waiting_to_retry]
 
 
-def _is_of_ended_backfill(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    backfill_id = run.tags.get(_BACKFILL_TAG)
-    return PARTITION_TAG in run.tags and backfill_id is not None and ended_by_failures(instance, backfill_id)
-
-
-def _is_taken_up(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
-    """Whether there is a run in place of another, or somebody is to work on its batch anyway."""
-    again = instance.get_runs(dg.RunsFilter(tags={_PARENT_TAG: run.run_id}), limit=1)
-    return bool(again) or run.tags[PARTITION_TAG] in {batch for _, batch in unfinished_targets(instance)}
+def _is_made(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether there is a run in place of another, made from here or by a person."""
+    return bool(instance.get_runs(dg.RunsFilter(tags={_PARENT_TAG: run.run_id}), limit=1))
 
 
 def _once_more(run: dg.DagsterRun, sensor_name: str) -> dg.RunRequest:
-    """Ask for what a run was to do, outside its backfill, and without retries of its own.
-
-    It is a retry in all but the fields by which Dagster knows one; what tells people is in its tags.
-    """
-    of_people = {n: v for n, v in run.tags.items() if not n.startswith(("dagster/", ".dagster/"))}
+    """Ask for the assets and the batch of a run, outside its backfill, and without retries of its own."""
+    of_people = {
+        name: value
+        for name, value in run.tags.items()
+        if name in _TAGS_OF_PEOPLE or not name.startswith(("dagster/", ".dagster/"))
+    }
     lineage = {_PARENT_TAG: run.run_id, _ROOT_TAG: run.root_run_id or run.run_id}
     return dg.RunRequest(
         run_key=f"again-{run.run_id}",

@@ -127,9 +127,9 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
 def bound_memory(connection: "duckdb.DuckDBPyConnection", spill: Path, n_keys: int = 0) -> None:
     """Let a connection keep what does not fit into half a gigabyte in a folder, made where missing.
 
-    Beside it there is room for the index of a primary key of so many rows, which is never spilled.
+    From some million keys on it is more, as the index of a primary key is never spilled; half is for the rest.
     """
-    limit = _MEMORY_BYTES + n_keys * _BYTES_A_KEY
+    limit = max(_MEMORY_BYTES, _MEMORY_BYTES // 2 + n_keys * _BYTES_A_KEY)
     connection.execute(f"SET memory_limit = {sql_literal(f'{limit} bytes')}")
     # Each thread sorts in memory of its own: with two, 100,000 tracks did not fit (DuckDB 2.0.0).
     connection.execute("SET threads = 1")

@@ -382,9 +382,9 @@ class Record:
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a file of the record.
+    """Write a file of a batch, or another that is read whole.
 
-    Numbers hardly repeat: with dictionaries of them, batches of vectors were 1.7 times as large.
+    Vectors and features hardly repeat: with dictionaries of them, batches of vectors were 1.7 times as large.
     """
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
     vectors = set(table.schema.names) - set(_not_vectors(table.schema))
