@@ -23,7 +23,7 @@ BATCH_S = 10.0
 TRACKS_A_BATCH = 256
 #: All tables made anew: centring, both indexes, publishing and exports, a track.
 REBUILD_S = 900e-6
-BYTES_A_TRACK = 17_000
+BYTES_A_TRACK = 19_600
 #: A window, and the share of a GPU's peak that is assumed to be reached; on a processor it is 0.7.
 GFLOP_A_WINDOW = 30.7
 GPU_SHARE = 0.3

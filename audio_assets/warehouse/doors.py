@@ -127,7 +127,7 @@ def full_disk_explained(folder: Path) -> Iterator[None]:
 def bound_memory(connection: "duckdb.DuckDBPyConnection", spill: Path, n_keys: int = 0) -> None:
     """Let a connection keep what does not fit into half a gigabyte in a folder, made where missing.
 
-    From some million keys on it is more, as the index of a primary key is never spilled; half is for the rest.
+    From some million keys on it is more, as an index of them is never spilled: half is for the rest.
     """
     limit = max(_MEMORY_BYTES, _MEMORY_BYTES // 2 + n_keys * _BYTES_A_KEY)
     connection.execute(f"SET memory_limit = {sql_literal(f'{limit} bytes')}")
