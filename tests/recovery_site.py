@@ -285,7 +285,8 @@ class Site:
     def assert_whole(self) -> None:
         """No torn file, no duplicate row, nothing of a writer that has gone but what a sweep takes."""
         for path in self.record.root.rglob("*.parquet"):
-            pq.read_table(path, partitioning=None)
+            with unless_superseded(path):
+                pq.read_table(path, partitioning=None)
         for table in ("audio_features", "clap_embeddings"):
             paths = (self.record.root / table).glob("batch=*/part.parquet")
             counts = Counter(
@@ -293,9 +294,19 @@ class Site:
             )
             assert set(counts.values()) <= {1}, f"duplicates in {table}"
         for path in self.data.glob("warehouse-*.duckdb"):
-            with duckdb.connect(str(path), read_only=True) as connection:
+            with unless_superseded(path), duckdb.connect(str(path), read_only=True) as connection:
                 for (name,) in connection.execute("SHOW TABLES").fetchall():
                     connection.execute(f"SELECT * FROM {name}").fetchall()
+
+
+@contextmanager
+def unless_superseded(path: Path) -> Iterator[None]:
+    """Pass over a file that a rebuild, which may be going on, has taken away meanwhile."""
+    try:
+        yield
+    except (FileNotFoundError, duckdb.IOException):
+        if path.exists():
+            raise
 
 
 @contextmanager
