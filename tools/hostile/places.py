@@ -76,10 +76,13 @@ _ODD_NAMES = (
 
 
 def odd_names(seed: int) -> Iterator[Case]:
-    """Give one sound names that were not meant for one; all but the last two have to end in a row."""
+    """Give one sound names that were not meant for one.
+
+    All have to end in a row but the last two, which are no text, and a hidden one, which is not listed.
+    """
     data = encode("wav", music(seed=seed))
     for name in _ODD_NAMES:
-        yield content(NAMES, name, data, is_music=True)
+        yield content(NAMES, name, data, is_music=not name.startswith("."))
     deep = "/".join(["d"] * 1_200) + "/deep.wav"
     yield content(NAMES, deep, data, is_music=True)
     for raw in (b"latin-1 \xe9.wav", b"\xff\xfe.wav"):
