@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import dagster as dg
 
 from audio_assets.attempts import Attempts
-from audio_assets.automation.backfills import extent, plan
+from audio_assets.automation.backfills import PARTITION_TAG, extent, plan
 from audio_assets.automation.settings import AutomationSettings
 from audio_assets.builds import LIBRARY_SIGNATURE, MANIFEST, approved_metadata, due
 from audio_assets.library import ManifestError
@@ -109,7 +109,7 @@ def _run_failed(settings: AutomationSettings) -> dg.SensorDefinition:
                 "event": "run_failed",
                 "job": run.job_name,
                 "run_id": run.run_id,
-                "partition": run.tags.get("dagster/partition", ""),
+                "partition": run.tags.get(PARTITION_TAG, ""),
                 "message": context.failure_event.message[:_MESSAGE_LENGTH]
                 if context.failure_event.message
                 else "",

@@ -203,9 +203,10 @@ def _add_backfill(
 
 
 class Ending(Enum):
-    """How a backfill has come to its end: by itself, or otherwise, as when somebody cancels it.
+    """How a backfill has come to its end.
 
-    By itself means that runs of it had failed, or Dagster itself had, as when the disk is full.
+    ``FAILED``: runs of it had failed, or Dagster itself had, as when the disk is full. ``OTHERWISE``: it went
+    well, was cancelled, or was removed.
     """
 
     FAILED = auto()
@@ -213,7 +214,7 @@ class Ending(Enum):
 
 
 def ending(instance: dg.DagsterInstance, backfill_id: str) -> Ending | None:
-    """How a backfill has ended, also when it is not there any more; None while it goes on."""
+    """Tell how a backfill has ended; None while it goes on."""
     from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus
 
     backfill = instance.get_backfill(backfill_id)

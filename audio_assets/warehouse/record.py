@@ -387,14 +387,15 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     Vectors and features hardly repeat: with dictionaries of them, batches of vectors were 1.7 times as large.
     """
     texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    vectors = set(table.schema.names) - set(_not_vectors(table.schema))
+    others = _not_vectors(table.schema)
+    vectors = set(table.schema.names) - set(others)
     pq.write_table(
         table,
         path,
         compression="zstd",
         row_group_size=_GROUP_ROWS,
         use_dictionary=texts,
-        write_statistics=_not_vectors(table.schema),
+        write_statistics=others,
         column_encoding={f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in vectors},
     )
 
